@@ -1,0 +1,39 @@
+# prise: the targets a person types. `make` alone lists them.
+
+CC       ?= cc
+CFLAGS   ?= -O2
+WARNINGS  = -Wall -Wextra -Wpedantic -Werror
+STANDARD  = -std=c11 -D_DEFAULT_SOURCE -D_DARWIN_C_SOURCE
+SANITIZE  = -g -O1 -fsanitize=address,undefined -fno-sanitize-recover=all -fno-omit-frame-pointer
+
+PREFIX   ?= /usr/local
+DESTDIR  ?=
+
+HEADERS    := $(wildcard c/*.h)
+TWINS      := $(patsubst c/%.c,target/c/%,$(wildcard c/*/*.c))
+SANITIZED  := $(patsubst c/%.c,target/c-sanitized/%,$(wildcard c/*/*.c))
+
+.PHONY: help
+help:
+	@echo "make demo       build, and watch a server fork a process per client"
+	@echo "make test       every test"
+	@echo "make compare    Rust beside its C twin: stdout, stderr, exit, wire, calls"
+	@echo "                [PROGRAM=server/fork] shows two call traces side by side"
+	@echo "                [TUTORIAL=FILE] beside the original listing too"
+	@echo "make bench      connections per second and page faults, Rust against its twin"
+	@echo "make c          the C twins, in target/c"
+	@echo "make lint       formatting, clippy, shell scripts"
+	@echo "make check-targets, make link-targets    musl, FreeBSD, OpenBSD, NetBSD, macOS"
+	@echo "make install PREFIX=$(PREFIX) DESTDIR=$(DESTDIR), make uninstall, make clean"
+
+.PHONY: c c-sanitized
+c: $(TWINS)
+c-sanitized: $(SANITIZED)
+
+target/c/%: c/%.c $(HEADERS)
+	@mkdir -p $(@D)
+	$(CC) $(STANDARD) $(WARNINGS) $(CFLAGS) -o $@ $<
+
+target/c-sanitized/%: c/%.c $(HEADERS)
+	@mkdir -p $(@D)
+	$(CC) $(STANDARD) $(WARNINGS) $(SANITIZE) -o $@ $<

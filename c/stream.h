@@ -1,0 +1,159 @@
+// stream.h: what several programs do with a TCP stream.
+// Twin: src/stream.rs.
+
+#ifndef PRISE_STREAM_H
+#define PRISE_STREAM_H
+
+#include <arpa/inet.h>
+#include <errno.h>
+#include <netinet/in.h>
+#include <poll.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/socket.h>
+#include <time.h>
+#include <unistd.h>
+
+#include "visible.h"
+
+// How long a server waits for descriptors, memory or processes to come back.
+#define BACK_OFF_MS 100
+// How long a child waits for the next piece of a message: a piece that was lost
+// once is sent again after at most a second (RFC 6298).
+#define PIECE_MS 1500
+// How long a server waits, in all, for a client to close.
+#define LINGER_MS 2000
+// The same where the next client waits meanwhile.
+#define SHORT_LINGER_MS 100
+
+// Flush stdout. A failure is said once; it ends no server, and it is the exit status of the others.
+static inline int flush_stdout(void)
+{
+    static int said;
+
+    if (fflush(stdout) == 0 && !ferror(stdout))
+        return 0;
+    if (!said)
+        perror("stdout");
+    said = 1;
+    return 1;
+}
+
+// After a call that failed in a server: a client that vanished is no matter,
+// anything else is said, and waited for.
+static inline void back_off(const char *what)
+{
+    switch (errno) {
+    case EINTR:
+    case ECONNABORTED:
+    case EPROTO:
+        return;
+    default:
+        perror(what);
+        poll(NULL, 0, BACK_OFF_MS);
+    }
+}
+
+// Port 0 lets the kernel choose: say what it chose.
+static inline void print_chosen_port(int socket_desc)
+{
+    struct sockaddr_in server;
+    socklen_t n = sizeof(server);
+
+    if (getsockname(socket_desc, (struct sockaddr *)&server, &n) < 0)
+        perror("getsockname");
+    else
+        printf("port %d\n", ntohs(server.sin_port));
+}
+
+// Whether sock has something to read, or its end, within ms milliseconds.
+static inline int readable(int sock, int ms)
+{
+    struct pollfd fds = {.fd = sock, .events = POLLIN};
+    int ready;
+
+    do
+        ready = poll(&fds, 1, ms);
+    while (ready < 0 && errno == EINTR);
+    return ready > 0;
+}
+
+// Write all n bytes, in as many pieces as it takes (Stevens' writen).
+static inline int writen(int sock, const char *buffer, size_t n)
+{
+    ssize_t written;
+
+    while (n > 0) {
+        written = write(sock, buffer, n);
+        if (written < 0 && errno == EINTR)
+            continue;
+        if (written < 0)
+            return -1;
+        buffer += written;
+        n -= (size_t)written;
+    }
+    return 0;
+}
+
+static inline long milliseconds(void)
+{
+    struct timespec now;
+
+    clock_gettime(CLOCK_MONOTONIC, &now);
+    return now.tv_sec * 1000L + now.tv_nsec / 1000000L;
+}
+
+// Say that no more will come, then read until the client closes too: a close
+// with unread input resets the connection, and the client loses its reply.
+// Wait ms milliseconds for its first bytes, and as long for all that follow.
+static inline void drain(int sock, int ms)
+{
+    char rest[1024];
+    long first = -1;
+    long left = ms;
+    ssize_t n;
+
+    shutdown(sock, SHUT_WR);
+    while (left > 0 && readable(sock, (int)left)) {
+        n = read(sock, rest, sizeof(rest));
+        if (n == 0 || (n < 0 && errno != EINTR))
+            return;
+        if (first < 0)
+            first = milliseconds();
+        left = ms - (milliseconds() - first);
+    }
+}
+
+static inline void print_piece(const char *piece, size_t length)
+{
+    char string[VISIBLE_MAX + 1];
+
+    memcpy(string, piece, length);
+    string[length] = '\0';
+    fputs(visible_text(string), stdout);
+}
+
+// Read to the end, and print it as it comes, up to its first NUL.
+static inline int print_to_end(int sock)
+{
+    char reply[VISIBLE_MAX];
+    size_t held = 0, length;
+    int ended = 0;
+    ssize_t n;
+
+    do {
+        n = recv(sock, reply + held, sizeof(reply) - held, 0);
+        if (n < 0)
+            return -1;
+        length = held + (size_t)n;
+        // at the end of file nothing will complete what is unfinished
+        held = n > 0 ? unfinished(reply, length) : 0;
+        if (!ended)
+            print_piece(reply, length - held);
+        ended = ended || memchr(reply, '\0', length - held) != NULL;
+        memmove(reply, reply + length - held, held);
+    } while (n > 0);
+    return 0;
+}
+
+#endif

@@ -1,0 +1,193 @@
+//! The command line: what can be asked, and nothing else.
+
+use clap::{Args, Parser, Subcommand, value_parser};
+
+use crate::error::Error;
+
+/// Read the command line of this process.
+///
+/// # Errors
+/// [`Error::CommandLine`], for a wrong one and for the help that it asks for.
+pub fn parse() -> Result<Command, Error> {
+    Prise::try_parse().map(|prise| prise.command).map_err(Error::CommandLine)
+}
+
+/// Unix servers that fork one process per client: a tutorial's ten programs, each beside its C twin.
+#[derive(Parser)]
+#[command(name = "prise", version, subcommand_required = true, arg_required_else_help = true)]
+#[command(after_help = "Start with:  prise server fork         in one terminal, and
+             prise client message localhost 8888 --reply    in another.
+
+Exit status: 0 done, 1 a call failed (stderr says which), 2 usage.")]
+struct Prise {
+    #[command(subcommand)]
+    command: Command,
+}
+
+/// The folders of programs.
+#[derive(Subcommand)]
+pub enum Command {
+    /// The tutorial's clients, from an unused socket to a conversation
+    #[command(subcommand, arg_required_else_help = true)]
+    Client(Client),
+    /// The tutorial's servers, from one client to a process per client
+    #[command(subcommand, arg_required_else_help = true)]
+    Server(Server),
+}
+
+/// `prise client …`
+#[derive(Subcommand)]
+pub enum Client {
+    /// Create a TCP socket, and end without a word
+    ///
+    /// Shows socket(2): a socket is a file descriptor, and nothing is connected yet.
+    /// Tutorial: section 5.a. Twin: c/client/socket.c.
+    #[command(after_long_help = "Example:\n  strace -e trace=socket prise client socket")]
+    Socket,
+    /// Connect to a server whose address is known
+    ///
+    /// Shows connect(2), and a sockaddr_in filled in by hand: inet_addr for the address, htons for
+    /// the port, which go in network byte order.
+    /// Tutorial: section 5.b. Twin: c/client/connect.c.
+    #[command(after_long_help = "Example:\n  prise client connect 127.0.0.1 8888")]
+    Connect {
+        #[command(flatten)]
+        #[allow(missing_docs)]
+        to: To,
+    },
+    /// Connect, and send a request
+    ///
+    /// Shows send(2), with the request of the tutorial: HTTP/1.1 without a Host header, to which a
+    /// conforming server answers 400.
+    /// Tutorial: section 5.c. Twin: c/client/send.c.
+    #[command(after_long_help = "Example:\n  nc -l 8080 &  prise client send 127.0.0.1 8080")]
+    Send {
+        #[command(flatten)]
+        #[allow(missing_docs)]
+        to: To,
+    },
+    /// Connect, send a request, and print the reply
+    ///
+    /// Shows recv(2): one call, which brings at most 2000 bytes and as few as the network pleases.
+    /// With --host it is a conforming HTTP/1.1 client that reads to the end.
+    /// Control characters in the reply are shown as \xNN.
+    /// Tutorial: sections 5.d and 5.e. Twin: c/client/recv.c.
+    #[command(after_long_help = "Example:\n  prise client recv 127.0.0.1 8080 --host localhost")]
+    Recv {
+        #[command(flatten)]
+        #[allow(missing_docs)]
+        to: To,
+        /// Send "Host: NAME" and "Connection: close", and read the reply to its end
+        #[arg(long = "host", value_name = "NAME", value_parser = host_name)]
+        name: Option<String>,
+    },
+    /// Find the address of a name
+    ///
+    /// Shows gethostbyname(3), its hostent and h_errno, which is not errno. Of several addresses the
+    /// first is printed.
+    /// Tutorial: section 6. Twin: c/client/resolve.c.
+    #[command(after_long_help = "Example:\n  prise client resolve localhost")]
+    Resolve {
+        /// The name to resolve
+        #[arg(default_value = "www.google.com")]
+        name: String,
+    },
+    /// Ask for a message, and send it to a server by name
+    ///
+    /// Shows a whole client: resolve, connect, write. It sends one line of at most 254 bytes, padded
+    /// with NULs to 255, and prints it.
+    /// Tutorial: the last section 6. Twin: c/client/message.c.
+    #[command(after_long_help = "Example:\n  echo hello | prise client message localhost 8888 --reply")]
+    Message {
+        /// The server's name, or its address
+        host: String,
+        /// The server's port
+        port: u16,
+        /// Half-close, read to the end, and print what the server answered
+        #[arg(long)]
+        reply: bool,
+    },
+}
+
+/// `prise server …`
+#[derive(Subcommand)]
+pub enum Server {
+    /// Accept one client, and end
+    ///
+    /// Shows bind(2), listen(2), accept(2).
+    /// Tutorial: section 7.b. Twin: c/server/accept.c.
+    #[command(after_long_help = "Example:\n  prise server accept &  telnet localhost 8888")]
+    Accept {
+        #[command(flatten)]
+        #[allow(missing_docs)]
+        on: On,
+    },
+    /// Accept one client, say who it is, and greet it
+    ///
+    /// Shows what accept(2) says of the peer, inet_ntoa and ntohs, and write(2) on a socket.
+    /// Tutorial: sections 7.c and 7.d. Twin: c/server/reply.c.
+    #[command(after_long_help = "Example:\n  prise server reply &  telnet localhost 8888")]
+    Reply {
+        #[command(flatten)]
+        #[allow(missing_docs)]
+        on: On,
+    },
+    /// Accept clients one after the other, and greet each
+    ///
+    /// Shows an iterative server: while it talks to one client, the next waits in the backlog.
+    /// Tutorial: section "4. Serveur live". Twin: c/server/loop.c.
+    #[command(after_long_help = "Example:\n  prise server loop &  telnet localhost 8888")]
+    Loop {
+        #[command(flatten)]
+        #[allow(missing_docs)]
+        on: On,
+    },
+    /// Fork one process per client
+    ///
+    /// Shows fork(2), a child that serves while the parent accepts, and children reaped through
+    /// SIGCHLD. A message is a line, 255 bytes, or what came before a pause of a second and a half;
+    /// the reply is 18 bytes, "ok" and 16 NULs.
+    /// Control characters in a message are shown as \xNN.
+    /// Tutorial: section "5. fork()". Twin: c/server/fork.c.
+    #[command(
+        after_long_help = "Example:\n  prise server fork &  echo hello | prise client message localhost 8888 --reply"
+    )]
+    Fork {
+        #[command(flatten)]
+        #[allow(missing_docs)]
+        on: On,
+        /// Leave every child that ends a zombie, as the tutorial does: see them with ps
+        #[arg(long)]
+        no_reap: bool,
+    },
+}
+
+/// Where a client connects to.
+#[derive(Args)]
+pub struct To {
+    /// The server's address, a dotted quad: inet_addr resolves no names
+    #[arg(default_value = "172.217.22.78")]
+    pub host: String,
+    /// The server's port
+    #[arg(default_value_t = 80)]
+    pub port: u16,
+}
+
+/// Where a server listens.
+#[derive(Args)]
+pub struct On {
+    /// The port to listen on, on every interface; 0 picks a free one and prints it
+    #[arg(long, default_value_t = 8888)]
+    pub port: u16,
+    /// How many connections may wait for accept
+    #[arg(long, value_name = "N", default_value_t = 3, value_parser = value_parser!(i32).range(0..))]
+    pub backlog: i32,
+}
+
+/// A name that can stand in a Host header: one word of printable ASCII, no longer than DNS allows.
+fn host_name(name: &str) -> Result<String, &'static str> {
+    if name.is_empty() || name.len() > 253 || !name.bytes().all(|byte| byte.is_ascii_graphic()) {
+        return Err("not a host name");
+    }
+    Ok(name.into())
+}

@@ -1,0 +1,91 @@
+//! Errors as `perror` and `herror` print them, and the exit codes.
+
+use std::fmt::{self, Display, Formatter};
+use std::io::Write;
+use std::process::ExitCode;
+
+use nix::errno::Errno;
+
+use crate::ffi::hstrerror;
+
+/// How a tutorial program exits: 0 and 1 as in C, 2 for a usage error.
+#[repr(u8)]
+pub enum Exit {
+    /// It did what it was asked.
+    Success = 0,
+    /// A call failed; stderr says which, and why.
+    Failure = 1,
+    /// The command line was wrong: nothing was done.
+    Usage = 2,
+}
+
+/// What ends a program. Only `main` reports it.
+#[derive(Debug)]
+pub enum Error {
+    /// A call that sets `errno` failed: `what: strerror(errno)`.
+    Errno {
+        /// What was attempted.
+        what: &'static str,
+        /// Why it failed.
+        errno: Errno,
+    },
+    /// `gethostbyname` failed, which sets `h_errno`: `what: hstrerror(h_errno)`.
+    Host {
+        /// What was attempted.
+        what: &'static str,
+        /// Why it failed: `HOST_NOT_FOUND`, `TRY_AGAIN`, `NO_RECOVERY`, `NO_DATA`.
+        h_errno: i32,
+    },
+    /// `inet_addr` does not take this for a dotted quad.
+    Address(String),
+    /// Not everything could be printed: said when it happened.
+    Stdout,
+    /// clap has something to say: a wrong command line, or the help that was asked for.
+    CommandLine(clap::Error),
+}
+
+/// The error of a call that sets `errno`, printed as `perror(what)` does: for `map_err`.
+pub fn perror(what: &'static str) -> impl Fn(Errno) -> Error {
+    move |errno| Error::Errno { what, errno }
+}
+
+/// The error of a call that sets `h_errno`, printed as `herror(what)` does: for `map_err`.
+pub fn herror(what: &'static str) -> impl Fn(i32) -> Error {
+    move |h_errno| Error::Host { what, h_errno }
+}
+
+impl Error {
+    /// Print the error on stderr.
+    pub fn print(&self) {
+        // nowhere is left to say that stderr itself failed
+        let _ = match self {
+            Error::Stdout => Ok(()),
+            Error::CommandLine(error) => error.print(),
+            error => std::io::stderr().write_all(format!("{error}\n").as_bytes()),
+        };
+    }
+
+    /// Print the error, and give the code to exit with.
+    pub fn report(self) -> ExitCode {
+        self.print();
+        let exit = match self {
+            Error::CommandLine(error) if !error.use_stderr() => Exit::Success,
+            Error::CommandLine(_) | Error::Address(_) => Exit::Usage,
+            Error::Errno { .. } | Error::Host { .. } | Error::Stdout => Exit::Failure,
+        };
+        ExitCode::from(exit as u8)
+    }
+}
+
+impl Display for Error {
+    fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
+        match self {
+            // the errno crate prints strerror and nothing else, as perror does
+            Error::Errno { what, errno } => write!(f, "{what}: {}", errno::Errno(*errno as i32)),
+            Error::Host { what, h_errno } => write!(f, "{what}: {}", hstrerror(*h_errno)),
+            Error::Address(host) => write!(f, "inet_addr: bad address '{host}'"),
+            Error::Stdout => f.write_str("stdout"),
+            Error::CommandLine(error) => error.fmt(f),
+        }
+    }
+}

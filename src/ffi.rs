@@ -1,0 +1,306 @@
+//! The only unsafe: the calls that nix does not give, or does not give well.
+//!
+//! One wrapper a call. Each owns what it returns and copies static buffers out at once. Byte order:
+//! what POSIX keeps in network byte order (`sin_port`, `s_addr`) is in network byte order here too.
+#![allow(unsafe_code)]
+
+use std::ffi::{CStr, CString, c_char, c_int};
+use std::fmt::{self, Display, Formatter, Write};
+use std::mem::{size_of, zeroed};
+use std::os::fd::{AsRawFd, FromRawFd, OwnedFd};
+use std::ptr;
+
+use libc::{hostent, in_addr, in_addr_t, pid_t, sockaddr_in, socklen_t};
+use nix::Result;
+use nix::errno::Errno;
+use nix::sys::signal::Signal;
+use nix::unistd::{ForkResult, Pid};
+
+// What libc declares on no target, or not on all.
+unsafe extern "C" {
+    #[link_name = "gethostbyname"]
+    fn c_gethostbyname(name: *const c_char) -> *const hostent;
+    #[link_name = "hstrerror"]
+    fn c_hstrerror(err: c_int) -> *const c_char;
+    #[link_name = "inet_addr"]
+    fn c_inet_addr(cp: *const c_char) -> in_addr_t;
+    #[link_name = "inet_ntoa"]
+    fn c_inet_ntoa(addr: in_addr) -> *const c_char;
+}
+
+#[cfg(target_os = "linux")]
+unsafe extern "C" {
+    fn __h_errno_location() -> *const c_int;
+}
+
+// ---- sockets ----
+
+/// An IPv4 socket address, all zero, to be filled in by hand (`struct sockaddr_in`).
+///
+/// `sin_port` and `sin_addr.s_addr` are in network byte order. Where the structure has a length (BSD),
+/// it is set.
+///
+/// <https://pubs.opengroup.org/onlinepubs/9799919799/basedefs/netinet_in.h.html>
+pub fn sockaddr_in() -> sockaddr_in {
+    // SAFETY: every field of sockaddr_in is an integer or an array of integers, for which all bits zero is a value.
+    #[allow(unused_mut)]
+    let mut address: sockaddr_in = unsafe { zeroed() };
+    #[cfg(not(target_os = "linux"))]
+    {
+        address.sin_len = size_of::<sockaddr_in>() as u8;
+    }
+    address
+}
+
+/// Bind a socket to an address: `int bind(int, const struct sockaddr *, socklen_t)`.
+///
+/// # Errors
+/// EADDRINUSE, EACCES (a port below 1024), EADDRNOTAVAIL, and those of bind(2).
+///
+/// <https://pubs.opengroup.org/onlinepubs/9799919799/functions/bind.html>
+pub fn bind(socket: &OwnedFd, address: &sockaddr_in) -> Result<()> {
+    // SAFETY: address points to a whole sockaddr_in, and the length is its size.
+    Errno::result(unsafe { libc::bind(socket.as_raw_fd(), ptr::from_ref(address).cast(), ADDRESS_LEN) })
+        .map(drop)
+}
+
+/// Listen on a socket: `int listen(int, int)`. The backlog counts connections that wait for accept; the
+/// kernel lowers it to its own limit. (nix refuses to pass on what is above that limit.)
+///
+/// # Errors
+/// EADDRINUSE, EINVAL, and those of listen(2).
+///
+/// <https://pubs.opengroup.org/onlinepubs/9799919799/functions/listen.html>
+pub fn listen(socket: &OwnedFd, backlog: c_int) -> Result<()> {
+    // SAFETY: listen takes two integers and no pointer.
+    Errno::result(unsafe { libc::listen(socket.as_raw_fd(), backlog) }).map(drop)
+}
+
+/// Accept a connection, with its peer's address: `int accept(int, struct sockaddr *, socklen_t *)`.
+/// (nix's accept gives no address.)
+///
+/// # Errors
+/// EINTR, ECONNABORTED, EMFILE, ENFILE, ENOBUFS, ENOMEM, and those of accept(2).
+///
+/// <https://pubs.opengroup.org/onlinepubs/9799919799/functions/accept.html>
+pub fn accept(socket: &OwnedFd) -> Result<(OwnedFd, sockaddr_in)> {
+    let mut address = sockaddr_in();
+    let mut length = ADDRESS_LEN;
+    let pointer = ptr::from_mut(&mut address).cast();
+    // SAFETY: pointer and length describe a whole sockaddr_in that lives until accept returns.
+    let fd = Errno::result(unsafe { libc::accept(socket.as_raw_fd(), pointer, &raw mut length) })?;
+    // SAFETY: accept has just made fd, and nothing else holds it.
+    Ok((unsafe { OwnedFd::from_raw_fd(fd) }, address))
+}
+
+/// Connect a socket to an address: `int connect(int, const struct sockaddr *, socklen_t)`.
+///
+/// # Errors
+/// ECONNREFUSED, ETIMEDOUT, ENETUNREACH, and those of connect(2).
+///
+/// <https://pubs.opengroup.org/onlinepubs/9799919799/functions/connect.html>
+pub fn connect(socket: &OwnedFd, address: &sockaddr_in) -> Result<()> {
+    // SAFETY: address points to a whole sockaddr_in, and the length is its size.
+    Errno::result(unsafe { libc::connect(socket.as_raw_fd(), ptr::from_ref(address).cast(), ADDRESS_LEN) })
+        .map(drop)
+}
+
+/// The address that a socket is bound to: `int getsockname(int, struct sockaddr *, socklen_t *)`.
+///
+/// # Errors
+/// Those of getsockname(2).
+///
+/// <https://pubs.opengroup.org/onlinepubs/9799919799/functions/getsockname.html>
+pub fn getsockname(socket: &OwnedFd) -> Result<sockaddr_in> {
+    let mut address = sockaddr_in();
+    let mut length = ADDRESS_LEN;
+    let pointer = ptr::from_mut(&mut address).cast();
+    // SAFETY: pointer and length describe a whole sockaddr_in that lives until getsockname returns.
+    Errno::result(unsafe { libc::getsockname(socket.as_raw_fd(), pointer, &raw mut length) })?;
+    Ok(address)
+}
+
+const ADDRESS_LEN: socklen_t = size_of::<sockaddr_in>() as socklen_t;
+
+// ---- names and addresses ----
+
+/// A 16-bit number from host to network byte order: `uint16_t htons(uint16_t)`.
+///
+/// <https://pubs.opengroup.org/onlinepubs/9799919799/functions/htons.html>
+pub const fn htons(hostshort: u16) -> u16 {
+    hostshort.to_be()
+}
+
+/// A 16-bit number from network to host byte order: `uint16_t ntohs(uint16_t)`.
+///
+/// <https://pubs.opengroup.org/onlinepubs/9799919799/functions/ntohs.html>
+pub const fn ntohs(netshort: u16) -> u16 {
+    u16::from_be(netshort)
+}
+
+/// A 32-bit number from host to network byte order: `uint32_t htonl(uint32_t)`.
+///
+/// <https://pubs.opengroup.org/onlinepubs/9799919799/functions/htonl.html>
+pub const fn htonl(hostlong: u32) -> u32 {
+    hostlong.to_be()
+}
+
+/// A dotted quad as an address in network byte order: `in_addr_t inet_addr(const char *)`. None stands
+/// for `INADDR_NONE`, which is the error and, alas, 255.255.255.255 too.
+///
+/// <https://pubs.opengroup.org/onlinepubs/9799919799/functions/inet_addr.html>
+pub fn inet_addr(cp: &str) -> Option<in_addr_t> {
+    let cp = CString::new(cp).ok()?;
+    // SAFETY: cp is a NUL-terminated string that outlives the call.
+    let address = unsafe { c_inet_addr(cp.as_ptr()) };
+    (address != libc::INADDR_NONE).then_some(address)
+}
+
+/// An address, in network byte order, as a dotted quad: `char *inet_ntoa(struct in_addr)`.
+///
+/// <https://pubs.opengroup.org/onlinepubs/9799919799/functions/inet_ntoa.html>
+pub fn inet_ntoa(address: in_addr) -> Quad {
+    // SAFETY: inet_ntoa takes its argument by value and returns its static buffer, never a null pointer.
+    let buffer = unsafe { c_inet_ntoa(address) };
+    // SAFETY: the buffer is NUL-terminated, and nothing else writes to it before it is copied: there is one thread.
+    let text = unsafe { CStr::from_ptr(buffer) }.to_bytes();
+    let mut quad = Quad { text: [0; 15], len: text.len() };
+    quad.text[..quad.len].copy_from_slice(text);
+    quad
+}
+
+/// A dotted quad: at most the 15 characters of `255.255.255.255`.
+#[derive(Clone, Copy)]
+pub struct Quad {
+    text: [u8; 15],
+    len: usize,
+}
+
+impl Display for Quad {
+    fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
+        self.text[..self.len].iter().try_for_each(|&digit| f.write_char(digit.into()))
+    }
+}
+
+/// What [`gethostbyname`] found, owned: `struct hostent`, less what no program here reads.
+pub struct Hostent {
+    /// The addresses, in network byte order, in the resolver's order; at least one.
+    pub h_addr_list: Vec<in_addr>,
+}
+
+/// Resolve a name to its IPv4 addresses: `struct hostent *gethostbyname(const char *)`.
+///
+/// # Errors
+/// The value of `h_errno`: `HOST_NOT_FOUND`, `TRY_AGAIN`, `NO_RECOVERY`, `NO_DATA`; see [`hstrerror`].
+///
+/// <https://pubs.opengroup.org/onlinepubs/009695399/functions/gethostbyname.html>
+pub fn gethostbyname(name: &str) -> std::result::Result<Hostent, c_int> {
+    let name = CString::new(name).map_err(|_| HOST_NOT_FOUND)?;
+    // SAFETY: name is a NUL-terminated string that outlives the call.
+    let host = unsafe { c_gethostbyname(name.as_ptr()) };
+    // SAFETY: gethostbyname returns a null pointer or its static hostent, and nothing writes to it: there is one thread.
+    let host = unsafe { host.as_ref() }.ok_or_else(h_errno)?;
+    let mut h_addr_list = Vec::new();
+    let mut entry = host.h_addr_list;
+    loop {
+        // SAFETY: h_addr_list is an array that a null pointer ends, and entry has not gone past that.
+        let address = unsafe { *entry };
+        if address.is_null() {
+            break;
+        }
+        // SAFETY: an entry of an AF_INET hostent points to the h_length (4) bytes of an in_addr, of any alignment.
+        h_addr_list.push(unsafe { address.cast::<in_addr>().read_unaligned() });
+        // SAFETY: *entry was not the null pointer that ends the array, so the array goes on.
+        entry = unsafe { entry.add(1) };
+    }
+    if h_addr_list.is_empty() { Err(NO_DATA) } else { Ok(Hostent { h_addr_list }) }
+}
+
+/// `h_errno`, "unknown host" (`<netdb.h>`; the same number everywhere).
+pub const HOST_NOT_FOUND: c_int = 1;
+/// `h_errno`, "no address for this name" (`<netdb.h>`; the same number everywhere).
+pub const NO_DATA: c_int = 4;
+
+/// What an `h_errno` means: `const char *hstrerror(int)`.
+pub fn hstrerror(err: c_int) -> String {
+    // SAFETY: hstrerror takes any integer and returns a constant string, never a null pointer.
+    let text = unsafe { c_hstrerror(err) };
+    // SAFETY: the constant string is NUL-terminated and lives as long as the program.
+    unsafe { CStr::from_ptr(text) }.to_string_lossy().into_owned()
+}
+
+/// Why the last call of the resolver failed.
+fn h_errno() -> c_int {
+    #[cfg(target_os = "linux")]
+    // SAFETY: __h_errno_location takes nothing and returns the address of this thread's h_errno.
+    let location = unsafe { __h_errno_location() };
+    // SAFETY: location is the address of an int that lives as long as the thread.
+    unsafe { *location }
+}
+
+// ---- processes ----
+
+/// Make a child, a copy of this process: `pid_t fork(void)`.
+///
+/// # Errors
+/// EAGAIN (the limit of processes), ENOMEM.
+///
+/// <https://pubs.opengroup.org/onlinepubs/9799919799/functions/fork.html>
+pub fn fork() -> Result<ForkResult> {
+    // SAFETY: this crate starts no thread, so the child holds no lock that another thread had taken.
+    unsafe { nix::unistd::fork() }
+}
+
+/// Reap a child that has ended, if there is one: `pid_t waitpid(-1, NULL, WNOHANG)`. None: there is
+/// no child, or none has ended. (nix's waitpid gives EINVAL for one that a real-time signal killed.)
+///
+/// <https://pubs.opengroup.org/onlinepubs/9799919799/functions/waitpid.html>
+pub fn waitpid_nohang() -> Option<Pid> {
+    // SAFETY: a null status pointer tells waitpid to store no status.
+    let pid: pid_t = unsafe { libc::waitpid(-1, ptr::null_mut(), libc::WNOHANG) };
+    (pid > 0).then(|| Pid::from_raw(pid))
+}
+
+/// End this process at once, without flushing what it shares with its parent: `void _exit(int)`.
+///
+/// <https://pubs.opengroup.org/onlinepubs/9799919799/functions/_exit.html>
+pub fn _exit(status: c_int) -> ! {
+    // SAFETY: _exit takes an integer and does not return.
+    unsafe { libc::_exit(status) }
+}
+
+// ---- signals ----
+
+/// What a program does with a signal. There are no other handlers than these.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Handler {
+    /// `SIG_DFL`
+    Default,
+    /// [`reap_children`]
+    ReapChildren,
+}
+
+/// Set what a signal does: `int sigaction(int, const struct sigaction *, struct sigaction *)`, with
+/// `SA_RESTART` and `SA_NOCLDSTOP`.
+///
+/// # Errors
+/// EINVAL for a signal that cannot be caught.
+///
+/// <https://pubs.opengroup.org/onlinepubs/9799919799/functions/sigaction.html>
+pub fn sigaction(signal: Signal, handler: Handler) -> Result<()> {
+    use nix::sys::signal::{SaFlags, SigAction, SigHandler, SigSet};
+    let handler = match handler {
+        Handler::Default => SigHandler::SigDfl,
+        Handler::ReapChildren => SigHandler::Handler(reap_children),
+    };
+    let action = SigAction::new(handler, SaFlags::SA_RESTART | SaFlags::SA_NOCLDSTOP, SigSet::empty());
+    // SAFETY: reap_children, the one handler, calls waitpid alone, which is async-signal-safe, and keeps errno.
+    unsafe { nix::sys::signal::sigaction(signal, &action) }.map(drop)
+}
+
+/// The SIGCHLD handler. Signals coalesce, so one may stand for many children.
+extern "C" fn reap_children(_signal: c_int) {
+    let saved_errno = errno::errno();
+    while waitpid_nohang().is_some() {}
+    errno::set_errno(saved_errno);
+}

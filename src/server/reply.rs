@@ -1,0 +1,65 @@
+//! reply: accept one client, say who it is, and greet it.
+//! Usage: prise server reply [--port 8888] [--backlog 3]
+//! Twin: c/server/reply.c. Next: loop.rs
+
+use libc::{AF_INET, INADDR_ANY, sa_family_t};
+use nix::sys::socket::sockopt::ReuseAddr;
+use nix::sys::socket::{AddressFamily, SockFlag, SockType, setsockopt, socket};
+use nix::unistd::close;
+
+use crate::error::{Error, perror};
+use crate::ffi::{accept, bind, htonl, htons, inet_ntoa, listen, ntohs, sockaddr_in};
+use crate::stdio::{flush_stdout, printf, puts};
+use crate::stream::{LINGER_MS, back_off, drain, print_chosen_port, writen};
+
+/// `prise server reply`
+pub fn main(port: u16, backlog: i32) -> Result<(), Error> {
+    // create the socket
+    let socket_desc = socket(AddressFamily::Inet, SockType::Stream, SockFlag::empty(), None)
+        .map_err(perror("Could not create socket"))?;
+
+    // let a restart bind at once, while old connections wait in TIME_WAIT
+    setsockopt(&socket_desc, ReuseAddr, &true).ok();
+
+    // fill in the address: every interface, the port in network byte order
+    let mut server = sockaddr_in();
+    server.sin_family = AF_INET as sa_family_t;
+    server.sin_addr.s_addr = htonl(INADDR_ANY);
+    server.sin_port = htons(port);
+
+    // bind the socket to the port
+    bind(&socket_desc, &server).map_err(perror("bind failed"))?;
+    puts("\nbind done\n");
+    if port == 0 {
+        print_chosen_port(&socket_desc);
+    }
+
+    // listen
+    listen(&socket_desc, backlog).map_err(perror("listen failed"))?;
+    puts("Waiting for incoming connections...\n");
+    flush_stdout().ok();
+
+    // accept a client
+    let (new_socket, client) = loop {
+        match accept(&socket_desc) {
+            Ok(accepted) => break accepted,
+            Err(errno) => back_off("accept failed", errno),
+        }
+    };
+    puts("Connection accepted\n");
+
+    // print the client's address
+    let client_ip = inet_ntoa(client.sin_addr);
+    let client_port = ntohs(client.sin_port);
+    printf!("Client {client_ip}:{client_port}\n");
+
+    // greet the client
+    let message = "Salut client, je te sens bien en moi mais k thx bye!\n.";
+    writen(&new_socket, message.as_bytes()).map_err(perror("write failed"))?;
+
+    // close the client's socket, once the client has read
+    drain(&new_socket, LINGER_MS);
+    close(new_socket).ok();
+
+    flush_stdout()
+}

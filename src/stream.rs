@@ -1,0 +1,116 @@
+//! What several programs do with a TCP stream.
+//! Twin: `c/stream.h`.
+
+use std::os::fd::{AsFd, AsRawFd, OwnedFd};
+use std::time::Instant;
+
+use nix::errno::Errno;
+use nix::poll::{PollFd, PollFlags, poll};
+use nix::sys::socket::{MsgFlags, Shutdown, recv, shutdown};
+use nix::unistd::{read, write};
+
+use crate::error::perror;
+use crate::ffi::{getsockname, ntohs};
+use crate::stdio::printf;
+use crate::visible::{VISIBLE_MAX, unfinished, visible_text};
+
+/// How long a server waits for descriptors, memory or processes to come back.
+pub const BACK_OFF_MS: u16 = 100;
+/// How long a child waits for the next piece of a message: a piece that was lost
+/// once is sent again after at most a second (RFC 6298).
+pub const PIECE_MS: u16 = 1500;
+/// How long a server waits, in all, for a client to close.
+pub const LINGER_MS: u16 = 2000;
+/// The same where the next client waits meanwhile.
+pub const SHORT_LINGER_MS: u16 = 100;
+
+/// After a call that failed in a server: a client that vanished is no matter,
+/// anything else is said, and waited for.
+pub fn back_off(what: &'static str, errno: Errno) {
+    match errno {
+        Errno::EINTR | Errno::ECONNABORTED | Errno::EPROTO => {}
+        _ => {
+            perror(what)(errno).print();
+            // EINTR: a child has ended, and may have left what was missing
+            let _ = poll(&mut [], BACK_OFF_MS);
+        }
+    }
+}
+
+/// Port 0 lets the kernel choose: say what it chose.
+pub fn print_chosen_port(socket_desc: &OwnedFd) {
+    match getsockname(socket_desc) {
+        Err(errno) => perror("getsockname")(errno).print(),
+        Ok(server) => printf!("port {}\n", ntohs(server.sin_port)),
+    }
+}
+
+/// Whether sock has something to read, or its end, within ms milliseconds.
+pub fn readable(sock: &OwnedFd, ms: u16) -> bool {
+    let mut fds = [PollFd::new(sock.as_fd(), PollFlags::POLLIN)];
+    loop {
+        match poll(&mut fds, ms) {
+            Err(Errno::EINTR) => continue,
+            ready => return ready.is_ok_and(|n| n > 0),
+        }
+    }
+}
+
+/// Write all of a buffer, in as many pieces as it takes (Stevens' writen).
+///
+/// # Errors
+/// EPIPE, ECONNRESET, and those of write(2), less EINTR.
+pub fn writen(sock: &OwnedFd, mut buffer: &[u8]) -> Result<(), Errno> {
+    while !buffer.is_empty() {
+        match write(sock, buffer) {
+            Err(Errno::EINTR) => continue,
+            written => buffer = &buffer[written?..],
+        }
+    }
+    Ok(())
+}
+
+/// Say that no more will come, then read until the client closes too: a close
+/// with unread input resets the connection, and the client loses its reply.
+/// Wait ms milliseconds for its first bytes, and as long for all that follow.
+pub fn drain(sock: &OwnedFd, ms: u16) {
+    let mut rest = [0; 1024];
+    let mut first = None;
+    let mut left = ms;
+
+    let _ = shutdown(sock.as_raw_fd(), Shutdown::Write);
+    while left > 0 && readable(sock, left) {
+        match read(sock, &mut rest) {
+            Ok(0) => return,
+            Ok(_) | Err(Errno::EINTR) => {}
+            Err(_) => return,
+        }
+        let spent = first.get_or_insert_with(Instant::now).elapsed().as_millis();
+        left = ms.saturating_sub(spent.try_into().unwrap_or(u16::MAX));
+    }
+}
+
+/// Read to the end, and print it as it comes, up to its first NUL.
+///
+/// # Errors
+/// ECONNRESET, and those of recv(2).
+pub fn print_to_end(sock: &OwnedFd) -> Result<(), Errno> {
+    let mut reply = [0; VISIBLE_MAX];
+    let mut held = 0;
+    let mut ended = false;
+
+    loop {
+        let n = recv(sock.as_raw_fd(), &mut reply[held..], MsgFlags::empty())?;
+        let length = held + n;
+        // at the end of file nothing will complete what is unfinished
+        held = if n > 0 { unfinished(&reply[..length]) } else { 0 };
+        if !ended {
+            printf!("{}", visible_text(&reply[..length - held]));
+        }
+        ended = ended || reply[..length - held].contains(&0);
+        reply.copy_within(length - held..length, 0);
+        if n == 0 {
+            return Ok(());
+        }
+    }
+}

@@ -1,0 +1,303 @@
+//! What the tests, the demo and the bench share: programs run as processes that never outlive their
+//! test, free ports, waits with a deadline, and a look at the process table.
+#![allow(dead_code)]
+
+use std::fs;
+use std::io::{self, Read};
+use std::net::{TcpListener, TcpStream};
+use std::os::unix::process::CommandExt;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, ExitStatus, Stdio};
+use std::sync::atomic::{AtomicU16, Ordering};
+use std::sync::mpsc::{Receiver, channel};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use nix::sys::signal::{Signal, killpg};
+use nix::unistd::Pid;
+
+/// How long a test waits for what must come.
+pub const DEADLINE: Duration = Duration::from_secs(20);
+
+/// Where the crate is.
+pub fn root() -> &'static Path {
+    Path::new(env!("CARGO_MANIFEST_DIR"))
+}
+
+/// Wait until a condition holds, or say what did not come to be.
+#[track_caller]
+pub fn wait_until(what: &str, mut holds: impl FnMut() -> bool) {
+    let end = Instant::now() + DEADLINE;
+    while !holds() {
+        assert!(Instant::now() < end, "not within {DEADLINE:?}: {what}");
+        thread::sleep(Duration::from_millis(2));
+    }
+}
+
+/// A C program of ours, built by the Makefile: `twin("server/fork")`.
+pub fn twin(program: &str) -> PathBuf {
+    make("c", "target/c", program)
+}
+
+/// The same with AddressSanitizer and UBSan.
+pub fn sanitized_twin(program: &str) -> PathBuf {
+    make("c-sanitized", "target/c-sanitized", program)
+}
+
+fn make(target: &str, folder: &str, program: &str) -> PathBuf {
+    let built = root().join(folder).join(program);
+    fs::create_dir_all(root().join("target")).expect("target/ can be made");
+    let lock = fs::File::create(root().join("target/twins.lock")).expect("target/ can be written");
+    lock.lock().expect("target/twins.lock can be locked");
+    let output = Command::new("make")
+        .args(["-s", target])
+        .current_dir(root())
+        // a make that runs this test must not hand its job server down
+        .env_remove("MAKEFLAGS")
+        .env_remove("MFLAGS")
+        .env_remove("MAKELEVEL")
+        .output()
+        .expect("make runs: it is needed to build the C twins");
+    assert!(output.status.success(), "make {target}:\n{}", String::from_utf8_lossy(&output.stderr));
+    built
+}
+
+/// Whether a tool is installed. In CI a missing one is a failure; elsewhere the caller skips, and this
+/// says what to install.
+#[track_caller]
+pub fn has(tool: &str, package: &str) -> bool {
+    let path = std::env::var_os("PATH").unwrap_or_default();
+    let found = std::env::split_paths(&path).any(|folder| folder.join(tool).is_file());
+    if !found {
+        assert!(std::env::var_os("CI").is_none(), "{tool} is not installed (Debian's package {package})");
+        eprintln!("skipped: {tool} is not installed (Debian's package {package})");
+    }
+    found
+}
+
+/// A port that was free a moment ago, below the range from which the kernel takes clients' ports.
+pub fn free_port() -> u16 {
+    static NEXT: AtomicU16 = AtomicU16::new(0);
+    let start = (std::process::id() % 200) as u16 * 100;
+    loop {
+        let port = 10_000 + (start + NEXT.fetch_add(1, Ordering::Relaxed)) % 20_000;
+        if TcpListener::bind(("0.0.0.0", port)).is_ok() {
+            return port;
+        }
+    }
+}
+
+/// A program that is running, in a process group of its own, which ends with this value.
+pub struct Running {
+    child: Child,
+    stdout: Option<Stream>,
+    stderr: Option<Stream>,
+}
+
+/// Start a program. Whichever of stdout and stderr is `Stdio::piped()` can be read while it runs.
+pub fn start(command: &mut Command) -> Running {
+    let mut child = command
+        .process_group(0)
+        .spawn()
+        .unwrap_or_else(|error| panic!("cannot start {}: {error}", command.get_program().to_string_lossy()));
+    let stdout = child.stdout.take().map(Stream::new);
+    let stderr = child.stderr.take().map(Stream::new);
+    Running { child, stdout, stderr }
+}
+
+/// Start a command with stdin empty, and stdout and stderr piped.
+pub fn start_piped(command: &mut Command) -> Running {
+    start(command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped()))
+}
+
+impl Running {
+    /// The process started, which leads its process group.
+    pub fn pid(&self) -> u32 {
+        self.child.id()
+    }
+
+    /// The pipe to its stdin, once.
+    pub fn stdin(&mut self) -> std::process::ChildStdin {
+        self.child.stdin.take().expect("stdin is piped")
+    }
+
+    /// Send a signal to the process alone.
+    pub fn signal(&self, signal: Signal) {
+        nix::sys::signal::kill(Pid::from_raw(self.pid() as i32), signal).expect("the process can be signalled");
+    }
+
+    /// What it has printed so far.
+    pub fn stdout(&mut self) -> String {
+        text(self.stdout.as_mut().expect("stdout is piped").so_far())
+    }
+
+    /// What it has said on stderr so far.
+    pub fn stderr(&mut self) -> String {
+        text(self.stderr.as_mut().expect("stderr is piped").so_far())
+    }
+
+    /// Wait until it has printed a text.
+    #[track_caller]
+    pub fn wait_stdout(&mut self, expected: &str) {
+        let mut seen = String::new();
+        let end = Instant::now() + DEADLINE;
+        while !seen.contains(expected) {
+            assert!(Instant::now() < end, "{expected:?} was not printed; stdout is {seen:?}");
+            thread::sleep(Duration::from_millis(2));
+            seen = self.stdout();
+        }
+    }
+
+    /// Whether it has ended, and how.
+    pub fn try_wait(&mut self) -> Option<ExitStatus> {
+        self.child.try_wait().expect("a child can be waited for")
+    }
+
+    /// Wait until it ends.
+    #[track_caller]
+    pub fn wait(&mut self) -> ExitStatus {
+        let mut status = None;
+        wait_until("the program ends", || {
+            status = self.try_wait();
+            status.is_some()
+        });
+        status.expect("it has ended")
+    }
+
+    /// All that it printed, once it and its children have closed stdout.
+    pub fn all_stdout(&mut self) -> Vec<u8> {
+        self.stdout.as_mut().expect("stdout is piped").to_end().to_vec()
+    }
+
+    /// All that it said on stderr, once it and its children have closed stderr.
+    pub fn all_stderr(&mut self) -> Vec<u8> {
+        self.stderr.as_mut().expect("stderr is piped").to_end().to_vec()
+    }
+
+    /// End its whole process group.
+    pub fn kill_group(&mut self) {
+        // ESRCH: nothing of it is left
+        let _ = killpg(Pid::from_raw(self.pid() as i32), Signal::SIGKILL);
+        let _ = self.child.wait();
+    }
+}
+
+impl Drop for Running {
+    fn drop(&mut self) {
+        self.kill_group();
+    }
+}
+
+fn text(bytes: &[u8]) -> String {
+    String::from_utf8_lossy(bytes).into_owned()
+}
+
+/// A pipe that a thread empties, so that what writes to it never waits.
+struct Stream {
+    pieces: Receiver<Vec<u8>>,
+    bytes: Vec<u8>,
+}
+
+impl Stream {
+    fn new(mut pipe: impl Read + Send + 'static) -> Stream {
+        let (sender, pieces) = channel();
+        thread::spawn(move || {
+            let mut piece = [0; 4096];
+            while let Ok(n @ 1..) = pipe.read(&mut piece) {
+                if sender.send(piece[..n].to_vec()).is_err() {
+                    break;
+                }
+            }
+        });
+        Stream { pieces, bytes: Vec::new() }
+    }
+
+    fn so_far(&mut self) -> &[u8] {
+        self.bytes.extend(self.pieces.try_iter().flatten());
+        &self.bytes
+    }
+
+    fn to_end(&mut self) -> &[u8] {
+        let end = Instant::now() + DEADLINE;
+        while let Ok(piece) = self.pieces.recv_timeout(end.saturating_duration_since(Instant::now())) {
+            self.bytes.extend(piece);
+        }
+        &self.bytes
+    }
+}
+
+/// Connect to a server on this machine, with a deadline on every read and write.
+pub fn connect(port: u16) -> TcpStream {
+    let stream = TcpStream::connect(("127.0.0.1", port)).expect("the server listens");
+    stream.set_read_timeout(Some(DEADLINE)).expect("a deadline can be set");
+    stream.set_write_timeout(Some(DEADLINE)).expect("a deadline can be set");
+    stream
+}
+
+/// Read to the end of file: what came, and how it ended.
+pub fn read_to_end(stream: &mut TcpStream) -> (Vec<u8>, io::Result<()>) {
+    let mut bytes = Vec::new();
+    let result = stream.read_to_end(&mut bytes).map(drop);
+    (bytes, result)
+}
+
+/// A line of the process table.
+#[derive(Clone, Debug)]
+pub struct Process {
+    pub pid: u32,
+    pub ppid: u32,
+    /// R, S, T, Z …, as ps shows it.
+    pub state: char,
+    pub command: String,
+}
+
+/// The process table: /proc where there is one, else ps.
+pub fn processes() -> Vec<Process> {
+    if cfg!(target_os = "linux") { proc_processes() } else { ps_processes() }
+}
+
+fn proc_processes() -> Vec<Process> {
+    let entries = fs::read_dir("/proc").expect("/proc can be read");
+    let pids = entries.filter_map(|entry| entry.ok()?.file_name().to_str()?.parse().ok());
+    pids.filter_map(process).collect()
+}
+
+/// One process, if it is there, from /proc/PID/stat.
+fn process(pid: u32) -> Option<Process> {
+    let stat = fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
+    let (name, rest) = stat.split_once('(')?.1.rsplit_once(')')?;
+    let mut fields = rest.split_whitespace();
+    let state = fields.next()?.chars().next()?;
+    let ppid = fields.next()?.parse().ok()?;
+    let arguments = fs::read(format!("/proc/{pid}/cmdline")).unwrap_or_default();
+    let arguments = text(&arguments).trim_end_matches('\0').replace('\0', " ");
+    let command = if arguments.is_empty() { format!("[{name}]") } else { arguments };
+    Some(Process { pid, ppid, state, command })
+}
+
+fn ps_processes() -> Vec<Process> {
+    let output = Command::new("ps").args(["-axo", "pid=,ppid=,state=,command="]).output().expect("ps runs");
+    let line = |line: &str| {
+        let mut fields = line.split_whitespace();
+        let pid = fields.next()?.parse().ok()?;
+        let ppid = fields.next()?.parse().ok()?;
+        let state = fields.next()?.chars().next()?;
+        Some(Process { pid, ppid, state, command: fields.collect::<Vec<_>>().join(" ") })
+    };
+    text(&output.stdout).lines().filter_map(line).collect()
+}
+
+/// The children of a process, zombies too.
+pub fn children(pid: u32) -> Vec<Process> {
+    processes().into_iter().filter(|process| process.ppid == pid).collect()
+}
+
+/// The children of a process that have ended and were not waited for.
+pub fn zombies(pid: u32) -> Vec<Process> {
+    children(pid).into_iter().filter(|process| process.state == 'Z').collect()
+}
+
+/// How many descriptors a process has open (Linux).
+pub fn descriptors(pid: u32) -> usize {
+    fs::read_dir(format!("/proc/{pid}/fd")).expect("the process is there, and ours").count()
+}
