@@ -37,3 +37,48 @@ target/c/%: c/%.c $(HEADERS)
 target/c-sanitized/%: c/%.c $(HEADERS)
 	@mkdir -p $(@D)
 	$(CC) $(STANDARD) $(WARNINGS) $(SANITIZE) -o $@ $<
+
+.PHONY: test
+test: c c-sanitized
+	cargo test --quiet
+
+# TUTORIAL=FILE is in the environment of the recipe, as make exports what it is given.
+.PHONY: compare
+compare: c
+	@cargo test --quiet --test parity -- --table $(PROGRAM)
+
+.PHONY: lint
+lint:
+	cargo fmt --check
+	cargo clippy --quiet --all-targets -- -D warnings
+	@if command -v shellcheck >/dev/null; then echo shellcheck; shellcheck .ci/run scripts/*.sh; \
+	elif [ -n "$$CI" ]; then echo "shellcheck is not installed" >&2; exit 1; \
+	else echo "skipped: shellcheck is not installed"; fi
+
+.PHONY: check-targets link-targets
+check-targets:
+	scripts/targets.sh check $(TARGETS)
+link-targets:
+	scripts/targets.sh link $(TARGETS)
+	scripts/targets.sh c $(TARGETS)
+
+.PHONY: install uninstall
+install:
+	cargo build --quiet --release
+	install -d $(DESTDIR)$(PREFIX)/bin
+	install -m 755 target/release/prise $(DESTDIR)$(PREFIX)/bin/prise
+uninstall:
+	rm -f $(DESTDIR)$(PREFIX)/bin/prise
+
+.PHONY: clean
+clean:
+	cargo clean
+
+.PHONY: demo
+demo: c
+	@cargo build --quiet --release
+	@cargo run --quiet --release --example demo
+
+.PHONY: bench
+bench: c
+	cargo bench --bench connections

@@ -83,6 +83,18 @@ static inline const char *visible(const char *string, int in_text)
     return result;
 }
 
+// A message: one line of the log.
+static inline const char *visible_line(const char *string)
+{
+    return visible(string, 0);
+}
+
+// A reply: lines and tabs are its own.
+static inline const char *visible_text(const char *string)
+{
+    return visible(string, 1);
+}
+
 // How many bytes at the end of n are the beginning of something that the next
 // piece may complete: a UTF-8 character, or CR LF.
 static inline size_t unfinished(const char *string, size_t n)
@@ -96,18 +108,6 @@ static inline size_t unfinished(const char *string, size_t n)
         if (s[n - back] >= 0xC0)
             return back < (s[n - back] < 0xE0 ? 2U : s[n - back] < 0xF0 ? 3U : 4U) ? back : 0;
     return 0;
-}
-
-// A message: one line of the log.
-static inline const char *visible_line(const char *string)
-{
-    return visible(string, 0);
-}
-
-// A reply: lines and tabs are its own.
-static inline const char *visible_text(const char *string)
-{
-    return visible(string, 1);
 }
 
 #endif

@@ -41,6 +41,7 @@ pub enum Client {
     /// Create a TCP socket, and end without a word
     ///
     /// Shows socket(2): a socket is a file descriptor, and nothing is connected yet.
+    ///
     /// Tutorial: section 5.a. Twin: c/client/socket.c.
     #[command(after_long_help = "Example:\n  strace -e trace=socket prise client socket")]
     Socket,
@@ -48,22 +49,24 @@ pub enum Client {
     ///
     /// Shows connect(2), and a sockaddr_in filled in by hand: inet_addr for the address, htons for
     /// the port, which go in network byte order.
+    ///
     /// Tutorial: section 5.b. Twin: c/client/connect.c.
     #[command(after_long_help = "Example:\n  prise client connect 127.0.0.1 8888")]
     Connect {
+        /// Where to connect to
         #[command(flatten)]
-        #[allow(missing_docs)]
         to: To,
     },
     /// Connect, and send a request
     ///
     /// Shows send(2), with the request of the tutorial: HTTP/1.1 without a Host header, to which a
     /// conforming server answers 400.
+    ///
     /// Tutorial: section 5.c. Twin: c/client/send.c.
     #[command(after_long_help = "Example:\n  nc -l 8080 &  prise client send 127.0.0.1 8080")]
     Send {
+        /// Where to connect to
         #[command(flatten)]
-        #[allow(missing_docs)]
         to: To,
     },
     /// Connect, send a request, and print the reply
@@ -71,11 +74,12 @@ pub enum Client {
     /// Shows recv(2): one call, which brings at most 2000 bytes and as few as the network pleases.
     /// With --host it is a conforming HTTP/1.1 client that reads to the end.
     /// Control characters in the reply are shown as \xNN.
+    ///
     /// Tutorial: sections 5.d and 5.e. Twin: c/client/recv.c.
     #[command(after_long_help = "Example:\n  prise client recv 127.0.0.1 8080 --host localhost")]
     Recv {
+        /// Where to connect to
         #[command(flatten)]
-        #[allow(missing_docs)]
         to: To,
         /// Send "Host: NAME" and "Connection: close", and read the reply to its end
         #[arg(long = "host", value_name = "NAME", value_parser = host_name)]
@@ -85,6 +89,7 @@ pub enum Client {
     ///
     /// Shows gethostbyname(3), its hostent and h_errno, which is not errno. Of several addresses the
     /// first is printed.
+    ///
     /// Tutorial: section 6. Twin: c/client/resolve.c.
     #[command(after_long_help = "Example:\n  prise client resolve localhost")]
     Resolve {
@@ -96,6 +101,7 @@ pub enum Client {
     ///
     /// Shows a whole client: resolve, connect, write. It sends one line of at most 254 bytes, padded
     /// with NULs to 255, and prints it.
+    ///
     /// Tutorial: the last section 6. Twin: c/client/message.c.
     #[command(after_long_help = "Example:\n  echo hello | prise client message localhost 8888 --reply")]
     Message {
@@ -115,31 +121,34 @@ pub enum Server {
     /// Accept one client, and end
     ///
     /// Shows bind(2), listen(2), accept(2).
+    ///
     /// Tutorial: section 7.b. Twin: c/server/accept.c.
     #[command(after_long_help = "Example:\n  prise server accept &  telnet localhost 8888")]
     Accept {
+        /// Where to listen
         #[command(flatten)]
-        #[allow(missing_docs)]
         on: On,
     },
     /// Accept one client, say who it is, and greet it
     ///
     /// Shows what accept(2) says of the peer, inet_ntoa and ntohs, and write(2) on a socket.
+    ///
     /// Tutorial: sections 7.c and 7.d. Twin: c/server/reply.c.
     #[command(after_long_help = "Example:\n  prise server reply &  telnet localhost 8888")]
     Reply {
+        /// Where to listen
         #[command(flatten)]
-        #[allow(missing_docs)]
         on: On,
     },
     /// Accept clients one after the other, and greet each
     ///
     /// Shows an iterative server: while it talks to one client, the next waits in the backlog.
+    ///
     /// Tutorial: section "4. Serveur live". Twin: c/server/loop.c.
     #[command(after_long_help = "Example:\n  prise server loop &  telnet localhost 8888")]
     Loop {
+        /// Where to listen
         #[command(flatten)]
-        #[allow(missing_docs)]
         on: On,
     },
     /// Fork one process per client
@@ -148,13 +157,14 @@ pub enum Server {
     /// SIGCHLD. A message is a line, 255 bytes, or what came before a pause of a second and a half;
     /// the reply is 18 bytes, "ok" and 16 NULs.
     /// Control characters in a message are shown as \xNN.
+    ///
     /// Tutorial: section "5. fork()". Twin: c/server/fork.c.
     #[command(
         after_long_help = "Example:\n  prise server fork &  echo hello | prise client message localhost 8888 --reply"
     )]
     Fork {
+        /// Where to listen
         #[command(flatten)]
-        #[allow(missing_docs)]
         on: On,
         /// Leave every child that ends a zombie, as the tutorial does: see them with ps
         #[arg(long)]

@@ -26,11 +26,15 @@ unsafe extern "C" {
     fn c_inet_addr(cp: *const c_char) -> in_addr_t;
     #[link_name = "inet_ntoa"]
     fn c_inet_ntoa(addr: in_addr) -> *const c_char;
-}
 
-#[cfg(target_os = "linux")]
-unsafe extern "C" {
-    fn __h_errno_location() -> *const c_int;
+    // h_errno is a macro that calls a function, or a plain variable
+    #[cfg(any(target_os = "linux", target_os = "freebsd", target_os = "netbsd"))]
+    #[cfg_attr(target_os = "linux", link_name = "__h_errno_location")]
+    #[cfg_attr(any(target_os = "freebsd", target_os = "netbsd"), link_name = "__h_errno")]
+    fn h_errno_location() -> *const c_int;
+    #[cfg(any(target_os = "openbsd", target_os = "macos"))]
+    #[link_name = "h_errno"]
+    static H_ERRNO: c_int;
 }
 
 // ---- sockets ----
@@ -231,11 +235,18 @@ pub fn hstrerror(err: c_int) -> String {
 
 /// Why the last call of the resolver failed.
 fn h_errno() -> c_int {
-    #[cfg(target_os = "linux")]
-    // SAFETY: __h_errno_location takes nothing and returns the address of this thread's h_errno.
-    let location = unsafe { __h_errno_location() };
-    // SAFETY: location is the address of an int that lives as long as the thread.
-    unsafe { *location }
+    #[cfg(any(target_os = "linux", target_os = "freebsd", target_os = "netbsd"))]
+    {
+        // SAFETY: it takes nothing and returns the address of this thread's h_errno.
+        let location = unsafe { h_errno_location() };
+        // SAFETY: location is the address of an int that lives as long as the thread.
+        unsafe { *location }
+    }
+    #[cfg(any(target_os = "openbsd", target_os = "macos"))]
+    // SAFETY: the resolver alone writes to h_errno, and it is not running: there is one thread.
+    unsafe {
+        H_ERRNO
+    }
 }
 
 // ---- processes ----

@@ -2,12 +2,14 @@
 //! test, free ports, waits with a deadline, and a look at the process table.
 #![allow(dead_code)]
 
+use std::collections::VecDeque;
 use std::fs;
 use std::io::{self, Read};
-use std::net::{TcpListener, TcpStream};
+use std::net::{TcpListener, TcpStream, UdpSocket};
 use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Stdio};
+use std::sync::Mutex;
 use std::sync::atomic::{AtomicU16, Ordering};
 use std::sync::mpsc::{Receiver, channel};
 use std::thread;
@@ -22,6 +24,14 @@ pub const DEADLINE: Duration = Duration::from_secs(20);
 /// Where the crate is.
 pub fn root() -> &'static Path {
     Path::new(env!("CARGO_MANIFEST_DIR"))
+}
+
+/// All Rust sources of a folder, one after the other.
+pub fn source_of(folder: &str) -> String {
+    let entries = fs::read_dir(root().join(folder)).expect("the folder is there");
+    let files = entries.map(|entry| entry.expect("the folder can be read").path());
+    let sources = files.filter(|file| file.extension().is_some_and(|extension| extension == "rs"));
+    sources.map(|file| fs::read_to_string(file).expect("a source is text")).collect()
 }
 
 /// Wait until a condition holds, or say what did not come to be.
@@ -75,13 +85,22 @@ pub fn has(tool: &str, package: &str) -> bool {
     found
 }
 
-/// A port that was free a moment ago, below the range from which the kernel takes clients' ports.
+/// A port that is free, below the range from which the kernel takes clients' ports. No other test gets
+/// it for a while: the UDP port of the same number stands for the right to it.
 pub fn free_port() -> u16 {
     static NEXT: AtomicU16 = AtomicU16::new(0);
-    let start = (std::process::id() % 200) as u16 * 100;
+    static HELD: Mutex<VecDeque<UdpSocket>> = Mutex::new(VecDeque::new());
+    // another process that asks starts elsewhere
+    let start = (std::process::id() % 200) as u16 * 97;
     loop {
         let port = 10_000 + (start + NEXT.fetch_add(1, Ordering::Relaxed)) % 20_000;
+        let Ok(right) = UdpSocket::bind(("127.0.0.1", port)) else { continue };
         if TcpListener::bind(("0.0.0.0", port)).is_ok() {
+            let mut held = HELD.lock().expect("no panic comes while it is locked");
+            held.push_back(right);
+            if held.len() > 64 {
+                held.pop_front();
+            }
             return port;
         }
     }
@@ -123,7 +142,8 @@ impl Running {
 
     /// Send a signal to the process alone.
     pub fn signal(&self, signal: Signal) {
-        nix::sys::signal::kill(Pid::from_raw(self.pid() as i32), signal).expect("the process can be signalled");
+        nix::sys::signal::kill(Pid::from_raw(self.pid() as i32), signal)
+            .expect("the process can be signalled");
     }
 
     /// What it has printed so far.
@@ -139,13 +159,7 @@ impl Running {
     /// Wait until it has printed a text.
     #[track_caller]
     pub fn wait_stdout(&mut self, expected: &str) {
-        let mut seen = String::new();
-        let end = Instant::now() + DEADLINE;
-        while !seen.contains(expected) {
-            assert!(Instant::now() < end, "{expected:?} was not printed; stdout is {seen:?}");
-            thread::sleep(Duration::from_millis(2));
-            seen = self.stdout();
-        }
+        self.stdout.as_mut().expect("stdout is piped").wait_for(expected);
     }
 
     /// Whether it has ended, and how.
@@ -166,12 +180,12 @@ impl Running {
 
     /// All that it printed, once it and its children have closed stdout.
     pub fn all_stdout(&mut self) -> Vec<u8> {
-        self.stdout.as_mut().expect("stdout is piped").to_end().to_vec()
+        self.stdout.as_mut().expect("stdout is piped").read_to_end().to_vec()
     }
 
     /// All that it said on stderr, once it and its children have closed stderr.
     pub fn all_stderr(&mut self) -> Vec<u8> {
-        self.stderr.as_mut().expect("stderr is piped").to_end().to_vec()
+        self.stderr.as_mut().expect("stderr is piped").read_to_end().to_vec()
     }
 
     /// End its whole process group.
@@ -192,14 +206,15 @@ fn text(bytes: &[u8]) -> String {
     String::from_utf8_lossy(bytes).into_owned()
 }
 
-/// A pipe that a thread empties, so that what writes to it never waits.
-struct Stream {
+/// A pipe, or a terminal, that a thread empties, so that what writes to it never waits.
+pub struct Stream {
     pieces: Receiver<Vec<u8>>,
     bytes: Vec<u8>,
 }
 
 impl Stream {
-    fn new(mut pipe: impl Read + Send + 'static) -> Stream {
+    /// Begin to read.
+    pub fn new(mut pipe: impl Read + Send + 'static) -> Stream {
         let (sender, pieces) = channel();
         thread::spawn(move || {
             let mut piece = [0; 4096];
@@ -212,12 +227,24 @@ impl Stream {
         Stream { pieces, bytes: Vec::new() }
     }
 
-    fn so_far(&mut self) -> &[u8] {
+    /// What has come so far.
+    pub fn so_far(&mut self) -> &[u8] {
         self.bytes.extend(self.pieces.try_iter().flatten());
         &self.bytes
     }
 
-    fn to_end(&mut self) -> &[u8] {
+    /// Wait until a text has come.
+    #[track_caller]
+    pub fn wait_for(&mut self, expected: &str) {
+        let end = Instant::now() + DEADLINE;
+        while !text(self.so_far()).contains(expected) {
+            assert!(Instant::now() < end, "{expected:?} was not printed, but {:?}", text(&self.bytes));
+            thread::sleep(Duration::from_millis(2));
+        }
+    }
+
+    /// All that came, once the other side is closed by all who have it.
+    pub fn read_to_end(&mut self) -> &[u8] {
         let end = Instant::now() + DEADLINE;
         while let Ok(piece) = self.pieces.recv_timeout(end.saturating_duration_since(Instant::now())) {
             self.bytes.extend(piece);
@@ -300,4 +327,11 @@ pub fn zombies(pid: u32) -> Vec<Process> {
 /// How many descriptors a process has open (Linux).
 pub fn descriptors(pid: u32) -> usize {
     fs::read_dir(format!("/proc/{pid}/fd")).expect("the process is there, and ours").count()
+}
+
+/// How many sockets a process has open (Linux); none if it is gone.
+pub fn sockets(pid: u32) -> usize {
+    let Ok(entries) = fs::read_dir(format!("/proc/{pid}/fd")) else { return 0 };
+    let targets = entries.filter_map(|entry| fs::read_link(entry.ok()?.path()).ok());
+    targets.filter(|target| target.to_string_lossy().starts_with("socket:")).count()
 }

@@ -1,0 +1,169 @@
+//! Every program reads like its twin: the same steps, the same functions, the same calls in the same
+//! order, the same names, the same words. What may differ stands in tests/mirror/tables.rs.
+
+mod support;
+
+#[path = "mirror/altered.rs"]
+mod altered;
+#[path = "mirror/columns.rs"]
+mod columns;
+#[path = "mirror/header.rs"]
+mod header;
+#[path = "mirror/pairs.rs"]
+mod pairs;
+#[path = "mirror/source.rs"]
+mod source;
+#[path = "mirror/tables.rs"]
+mod tables;
+
+use pairs::{
+    Pair, calls, differing, functions, pairs, printed, programs, public_functions, sorted, steps, twins,
+    unneeded, without_twin,
+};
+use source::{Kind, Side, Source};
+use tables::{CALLS, Here, NOT_IN_HEADER, Only, TEXTS, VARIABLES};
+
+#[track_caller]
+fn none(differences: impl IntoIterator<Item = String>) {
+    let text = differences.into_iter().collect::<Vec<_>>().join("\n");
+    assert!(text.is_empty(), "the mirror is broken\n\n{text}");
+}
+
+#[test]
+fn every_program_has_its_twin() {
+    none(without_twin(&programs(Side::C), &programs(Side::Rust)));
+    assert!(!programs(Side::C).is_empty());
+}
+
+#[test]
+fn twins_have_the_same_functions_in_the_same_order() {
+    none(differing(&pairs(), "the functions", functions));
+}
+
+#[test]
+fn twins_say_the_same_steps_word_for_word() {
+    none(differing(&pairs(), "the comments in functions", steps));
+}
+
+#[test]
+fn twins_make_the_same_calls_in_the_same_order_under_each_step() {
+    let rules: Vec<_> = CALLS.iter().collect();
+    none(differing(&pairs(), "the calls", |_, source| calls(&rules, source)));
+}
+
+#[test]
+fn every_c_program_begins_with_what_rust_does_before_main() {
+    let begins = |source: &Source| {
+        let main = source.functions.iter().find(|function| function.name == "main");
+        let items = &main.unwrap_or_else(|| panic!("{} has no main", source.path)).items;
+        let mut calls = items.iter().filter(|item| item.kind == Kind::Call).map(|item| item.text.as_str());
+        let arguments = if source.path.starts_with("c/client/") { "client_args(" } else { "server_args(" };
+        calls.next() == Some("start()") && calls.next().is_some_and(|call| call.starts_with(arguments))
+    };
+    let late = twins().into_iter().filter(|pair| !begins(&pair.c));
+    none(late.map(|pair| format!("{} does not begin with start() and its arguments", pair.c.path)));
+}
+
+#[test]
+fn twins_print_the_same_lines() {
+    none(differing(&pairs(), "what is printed", printed));
+}
+
+#[test]
+fn twins_hold_the_same_texts() {
+    let table: Vec<_> = TEXTS.iter().collect();
+    none(differing(&pairs(), "the texts", |pair, source| sorted(Kind::Sent, &table, pair, source)));
+}
+
+#[test]
+fn twins_give_their_variables_the_same_names() {
+    let table: Vec<_> = VARIABLES.iter().collect();
+    none(differing(&pairs(), "the variables", |pair, source| sorted(Kind::Variable, &table, pair, source)));
+}
+
+#[test]
+fn a_default_that_c_alone_holds_is_in_cli_rs() {
+    let cli = Source::read(Side::Rust, "src/cli.rs");
+    let defaults = TEXTS.iter().filter(|only| only.why.contains("src/cli.rs"));
+    let missing = defaults.filter(|only| !cli.text.contains(&format!("\"{}\"", only.key)));
+    none(missing.map(|only| format!("src/cli.rs does not say {:?}", only.key)));
+}
+
+#[test]
+fn twins_open_with_the_same_header() {
+    none(differing(&twins(), "the header", |_, source| header::header(source)));
+    let short = |source: &&Source| header::header(source).len() != 3;
+    let pairs = twins();
+    let sources = pairs.iter().flat_map(|pair| [&pair.c, &pair.rust]);
+    none(sources.filter(short).map(|source| format!("{}: its header has not three lines", source.path)));
+}
+
+#[test]
+fn the_headers_lead_from_the_first_program_through_all_the_others() {
+    for side in [Side::C, Side::Rust] {
+        let pairs = twins();
+        let find = |name: &str| pairs.iter().find(|pair| pair.name == name);
+        let mut read = vec![String::from("client/socket")];
+        while let Some(pair) = find(&read[read.len() - 1])
+            && let Some(next) = header::next(if side == Side::C { &pair.c } else { &pair.rust })
+        {
+            assert!(!read.contains(&next), "{side:?}: {} leads back to {next}", pair.name);
+            read.push(next);
+        }
+        read.sort();
+        pretty_assertions::assert_eq!(read, Vec::from_iter(programs(side)));
+    }
+}
+
+/// The headers that several programs share, and their twins.
+fn shared() -> [Pair; 2] {
+    ["visible", "stream"].map(|name| Pair {
+        name: name.into(),
+        c: Source::read(Side::C, &format!("c/{name}.h")),
+        rust: Source::read(Side::Rust, &format!("src/{name}.rs")),
+    })
+}
+
+#[test]
+fn shared_files_give_their_constants_the_same_values() {
+    none(differing(&shared(), "the constants", |_, source| source.constants.clone()));
+    assert!(shared().iter().all(|pair| !pair.c.constants.is_empty()));
+}
+
+#[test]
+fn shared_files_have_the_same_public_functions_in_the_same_order() {
+    let table: Vec<_> = NOT_IN_HEADER.iter().collect();
+    let column = |pair: &Pair, source: &Source| public_functions(&table, pair, source);
+    none(differing(&shared(), "the public functions", column));
+    assert!(shared().iter().all(|pair| !column(pair, &pair.rust).is_empty()));
+}
+
+#[test]
+fn no_entry_about_calls_is_out_of_use() {
+    let pairs = pairs();
+    let unneeded = unneeded(CALLS, |rules| differing(&pairs, "", |_, source| calls(rules, source)));
+    none(unneeded.iter().map(|rule| format!("not needed: {:?} for {:?}: {}", rule.c, rule.rust, rule.why)));
+}
+
+#[test]
+fn no_entry_about_variables_or_texts_is_out_of_use() {
+    let pairs = pairs();
+    for (kind, table) in [(Kind::Variable, VARIABLES), (Kind::Sent, TEXTS)] {
+        let differing =
+            |table: &[&Only]| differing(&pairs, "", |pair, source| sorted(kind, table, pair, source));
+        let unneeded = unneeded(table, differing);
+        none(
+            unneeded
+                .iter()
+                .map(|only| format!("not needed: {:?} in {:?}: {}", only.key, only.place, only.why)),
+        );
+    }
+}
+
+#[test]
+fn no_entry_about_shared_files_is_out_of_use() {
+    let differing =
+        |table: &[&Here]| differing(&shared(), "", |pair, source| public_functions(table, pair, source));
+    let unneeded = unneeded(NOT_IN_HEADER, differing);
+    none(unneeded.iter().map(|here| format!("not needed: {}: {}", here.function, here.why)));
+}
