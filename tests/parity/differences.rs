@@ -1,0 +1,171 @@
+//! docs/differences.md, read: the one table of the differences that are allowed.
+
+use std::collections::BTreeSet;
+use std::sync::Mutex;
+
+use similar::{ChangeTag, TextDiff};
+
+use crate::stage::Outcome;
+use crate::support;
+
+/// What is compared.
+pub const CHANNELS: [&str; 5] = ["stdout", "stderr", "exit", "wire", "calls"];
+
+/// Which two editions a table is about.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Between {
+    RustAndTwin,
+    RustAndListing,
+}
+
+/// A row of the table.
+pub struct Row {
+    pub id: String,
+    between: Between,
+    programs: Vec<String>,
+    shows: Vec<Shows>,
+    /// The tests that show it, as `file.rs::name` or `parity scenario`.
+    pub tests: Vec<String>,
+}
+
+/// Where a row may be seen: `stdout`, `stdout:scenario,…`, `calls:close,…` or `calls:scenario,…`.
+struct Shows {
+    channel: String,
+    only: Vec<String>,
+}
+
+/// A difference that was seen, and the rows that allow it; none is a failure.
+pub struct Difference {
+    pub channel: &'static str,
+    pub rows: Vec<String>,
+    pub diff: String,
+}
+
+static USED: Mutex<BTreeSet<String>> = Mutex::new(BTreeSet::new());
+
+/// Read the document's two tables.
+pub fn rows() -> Vec<Row> {
+    let path = support::root().join("docs/differences.md");
+    let document = std::fs::read_to_string(&path).expect("docs/differences.md can be read");
+    let mut between = Between::RustAndListing;
+    let mut rows = Vec::new();
+    for line in document.lines() {
+        if line.starts_with("## ") {
+            between = if line.contains("twin") { Between::RustAndTwin } else { Between::RustAndListing };
+        }
+        let cells: Vec<&str> = line.trim_matches('|').split('|').map(str::trim).collect();
+        let is_row = cells.len() == 7
+            && cells[0].len() >= 2
+            && cells[0][1..].bytes().all(|byte| byte.is_ascii_digit());
+        if is_row {
+            rows.push(Row {
+                id: cells[0].into(),
+                between,
+                programs: words(cells[1]),
+                shows: words(cells[2]).iter().map(|word| Shows::parse(word)).collect(),
+                tests: words(cells[6]),
+            });
+        }
+    }
+    rows
+}
+
+/// The words of a cell, without their backticks.
+fn words(cell: &str) -> Vec<String> {
+    cell.split(' ').map(|word| word.trim_matches('`').to_string()).filter(|word| !word.is_empty()).collect()
+}
+
+impl Shows {
+    fn parse(word: &str) -> Shows {
+        let (channel, only) = word.split_once(':').unwrap_or((word, ""));
+        assert!(CHANNELS.contains(&channel) || channel == "-", "docs/differences.md: no channel {channel:?}");
+        let only = only.split(',').filter(|item| !item.is_empty()).map(String::from).collect();
+        Shows { channel: channel.into(), only }
+    }
+}
+
+impl Row {
+    fn is_about(&self, between: Between, program: &str) -> bool {
+        self.between == between && self.programs.iter().any(|pattern| fits(pattern, program))
+    }
+
+    /// Whether the row allows a channel to differ: always, in this scenario, or in lines that make this call.
+    fn allows(&self, channel: &str, scenario: &str, call: &str) -> bool {
+        self.shows.iter().filter(|shows| shows.channel == channel).any(|shows| {
+            shows.only.is_empty() || shows.only.iter().any(|only| only == call || fits(only, scenario))
+        })
+    }
+}
+
+/// Whether a pattern that may end in `*` is this name.
+fn fits(pattern: &str, name: &str) -> bool {
+    pattern.strip_suffix('*').map_or(pattern == name, |prefix| name.starts_with(prefix))
+}
+
+/// Every difference between two outcomes of a program in a scenario.
+pub fn compare(
+    rows: &[Row],
+    between: Between,
+    program: &str,
+    scenario: &str,
+    ours: &Outcome,
+    theirs: &Outcome,
+) -> Vec<Difference> {
+    let rows: Vec<&Row> = rows.iter().filter(|row| row.is_about(between, program)).collect();
+    let allowing = |channel: &str, call: &str| -> Vec<String> {
+        rows.iter().filter(|row| row.allows(channel, scenario, call)).map(|row| row.id.clone()).collect()
+    };
+    let mut differences = Vec::new();
+    for (channel, ours, theirs) in [
+        ("stdout", &ours.stdout, &theirs.stdout),
+        ("stderr", &ours.stderr, &theirs.stderr),
+        ("exit", &ours.exit, &theirs.exit),
+        ("wire", &ours.wire.join("\n"), &theirs.wire.join("\n")),
+    ] {
+        if ours != theirs {
+            differences.push(Difference { channel, rows: allowing(channel, ""), diff: diff(ours, theirs) });
+        }
+    }
+    if let (Some(ours), Some(theirs)) = (&ours.calls, &theirs.calls)
+        && ours != theirs
+    {
+        differences.push(calls(ours, theirs, allowing));
+    }
+    USED.lock()
+        .expect("no test panics here")
+        .extend(differences.iter().flat_map(|difference| difference.rows.clone()));
+    differences
+}
+
+/// A line of calls may differ where a row names its call; each must.
+fn calls(ours: &[String], theirs: &[String], allowing: impl Fn(&str, &str) -> Vec<String>) -> Difference {
+    let ours: Vec<String> = ours.iter().map(|line| format!("{line}\n")).collect();
+    let theirs: Vec<String> = theirs.iter().map(|line| format!("{line}\n")).collect();
+    let (ours, theirs) = (ours.concat(), theirs.concat());
+    let text = TextDiff::from_lines(&theirs, &ours);
+    let mut rows = BTreeSet::new();
+    let mut all_allowed = true;
+    for change in text.iter_all_changes().filter(|change| change.tag() != ChangeTag::Equal) {
+        let name = change.value().trim().split(['(', ':']).next().unwrap_or_default().to_string();
+        let allowed = allowing("calls", &name);
+        all_allowed &= !allowed.is_empty();
+        rows.extend(allowed);
+    }
+    let rows = if all_allowed { rows.into_iter().collect() } else { Vec::new() };
+    Difference { channel: "calls", rows, diff: diff(&ours, &theirs) }
+}
+
+/// Two columns of lines as a diff: `-` the other edition's, `+` the Rust's.
+fn diff(ours: &str, theirs: &str) -> String {
+    let diff = TextDiff::from_lines(theirs, ours);
+    diff.iter_all_changes()
+        .map(|change| format!("      {} {}\n", change.tag(), change.value().trim_end_matches('\n')))
+        .collect()
+}
+
+/// The rows that no comparison has needed.
+pub fn unused(rows: &[Row]) -> Vec<String> {
+    let used = USED.lock().expect("no test panics here");
+    let seen_here = |row: &&Row| row.shows.iter().any(|shows| shows.channel != "-");
+    rows.iter().filter(seen_here).map(|row| row.id.clone()).filter(|id| !used.contains(id)).collect()
+}

@@ -1,0 +1,435 @@
+//! What is done to the programs. Adding a scenario is a function and a line in a table.
+
+use nix::sys::signal::Signal;
+
+use crate::stage::{Outcome, Peer, Sink, Stage};
+
+/// Something done to a program.
+pub struct Scenario {
+    pub name: &'static str,
+    pub programs: &'static [&'static str],
+    pub sink: Sink,
+    pub act: fn(Stage) -> Outcome,
+    /// Needs the test's own name server.
+    pub resolver: bool,
+    /// Needs strace, to make a call fail.
+    pub inject: Option<&'static str>,
+}
+
+const ALL: &[&str] = &crate::subject::PROGRAMS;
+const SERVERS: &[&str] = &["server/accept", "server/reply", "server/loop", "server/fork"];
+/// The servers that serve more than one client.
+const LASTING: &[&str] = &["server/loop", "server/fork"];
+const CONNECTING: &[&str] = &["client/connect", "client/send", "client/recv"];
+const RECV: &[&str] = &["client/recv"];
+const RESOLVE: &[&str] = &["client/resolve"];
+const MESSAGE: &[&str] = &["client/message"];
+
+const fn on(
+    name: &'static str,
+    programs: &'static [&'static str],
+    sink: Sink,
+    act: fn(Stage) -> Outcome,
+) -> Scenario {
+    Scenario { name, programs, sink, act, resolver: false, inject: None }
+}
+
+const fn resolving(
+    name: &'static str,
+    programs: &'static [&'static str],
+    act: fn(Stage) -> Outcome,
+) -> Scenario {
+    Scenario { name, programs, sink: Sink::Terminal, act, resolver: true, inject: None }
+}
+
+const fn failing(
+    name: &'static str,
+    programs: &'static [&'static str],
+    fault: &'static str,
+    act: fn(Stage) -> Outcome,
+) -> Scenario {
+    Scenario { name, programs, sink: Sink::Terminal, act, resolver: false, inject: Some(fault) }
+}
+
+use Sink::{Broken, Full, Pipe, Terminal};
+
+/// The table.
+pub const SCENARIOS: &[Scenario] = &[
+    on("creates_a_socket", &["client/socket"], Terminal, |stage| run(stage, &[])),
+    on("too_many_arguments", ALL, Pipe, |stage| run(stage, &["127.0.0.1", "80", "surplus"])),
+    // clients
+    on("server_absent", CONNECTING, Terminal, server_absent),
+    on("server_closes_at_once", &["client/connect", "client/recv"], Terminal, |stage| answers(stage, b"")),
+    on("server_answers_1_byte", CONNECTING, Terminal, |stage| answers(stage, b"x")),
+    on("server_answers_254", RECV, Terminal, |stage| answers(stage, &line(254))),
+    on("server_answers_1999", RECV, Terminal, |stage| answers(stage, &line(1999))),
+    on("server_answers_2000", RECV, Terminal, |stage| answers(stage, &line(2000))),
+    on("server_answers_2001", RECV, Terminal, |stage| answers(stage, &line(2001))),
+    on("server_answers_5000", RECV, Terminal, |stage| answers(stage, &line(5000))),
+    on("server_answers_a_page", RECV, Terminal, |stage| answers(stage, PAGE)),
+    on("server_answers_binary", RECV, Terminal, |stage| answers(stage, &binary())),
+    on("server_answers_escapes", RECV, Terminal, |stage| {
+        answers(stage, b"\x1b]0;owned\x07\x1b[2J\xc2\x9b1m\r\n")
+    }),
+    on("server_resets", RECV, Terminal, server_resets),
+    on("bad_address", CONNECTING, Terminal, |stage| run(stage, &["localhost", "80"])),
+    on("host_header", RECV, Terminal, host_header),
+    on("to_a_pipe", CONNECTING, Pipe, |stage| answers(stage, PAGE)),
+    on("to_a_full_disk", CONNECTING, Full, |stage| answers(stage, PAGE)),
+    on("to_a_broken_pipe", CONNECTING, Broken, |stage| answers(stage, PAGE)),
+    // names
+    on("dotted_quad", RESOLVE, Terminal, |stage| run(stage, &["127.0.0.1"])),
+    on("resolve_to_a_pipe", RESOLVE, Pipe, |stage| run(stage, &["127.0.0.1"])),
+    on("resolve_to_a_full_disk", RESOLVE, Full, |stage| run(stage, &["127.0.0.1"])),
+    on("resolve_to_a_broken_pipe", RESOLVE, Broken, |stage| run(stage, &["127.0.0.1"])),
+    resolving("one_address", RESOLVE, |stage| named(stage, "one.test")),
+    resolving("several_addresses", RESOLVE, |stage| named(stage, "several.test")),
+    resolving("unknown_name", RESOLVE, |stage| named(stage, "unknown.test")),
+    resolving("name_without_address", RESOLVE, |stage| named(stage, "no-data.test")),
+    resolving("name_server_fails", RESOLVE, |stage| named(stage, "try-again.test")),
+    resolving("name_server_refuses_the_form", RESOLVE, |stage| named(stage, "no-recovery.test")),
+    // the message client
+    on("no_arguments", MESSAGE, Pipe, |stage| run(stage, &[])),
+    on("bad_port", MESSAGE, Pipe, |stage| run(stage, &["127.0.0.1", "65616"])),
+    on("message_server_absent", MESSAGE, Terminal, message_server_absent),
+    on("message", MESSAGE, Terminal, |stage| typed(stage, b"hello\n")),
+    on("message_empty_line", MESSAGE, Terminal, |stage| typed(stage, b"\n")),
+    on("message_of_end_of_file", MESSAGE, Terminal, |stage| typed(stage, b"")),
+    on("message_without_newline", MESSAGE, Terminal, |stage| typed(stage, b"hello")),
+    on("message_of_254", MESSAGE, Terminal, |stage| typed(stage, &line(254))),
+    on("message_of_255", MESSAGE, Terminal, |stage| typed(stage, &line(255))),
+    on("message_of_5000", MESSAGE, Terminal, |stage| typed(stage, &line(5000))),
+    on("message_of_utf8", MESSAGE, Terminal, |stage| typed(stage, "prise électrique ⚡\n".as_bytes())),
+    on("message_binary", MESSAGE, Terminal, |stage| typed(stage, &binary())),
+    on("message_to_a_pipe", MESSAGE, Pipe, |stage| typed(stage, b"hello\n")),
+    on("message_to_a_full_disk", MESSAGE, Full, |stage| typed(stage, b"hello\n")),
+    on("message_to_a_broken_pipe", MESSAGE, Broken, |stage| typed(stage, b"hello\n")),
+    on("message_to_a_reset", MESSAGE, Terminal, message_to_a_reset),
+    on("message_with_reply", MESSAGE, Terminal, message_with_reply),
+    resolving("message_to_several_addresses", MESSAGE, |stage| message_to(stage, "several.test")),
+    resolving("message_to_an_unknown_name", MESSAGE, |stage| named_with_port(stage, "unknown.test")),
+    resolving("message_where_the_first_refuses", MESSAGE, |stage| {
+        named_with_port(stage, "first-refuses.test")
+    }),
+    // servers
+    on("port_in_use", SERVERS, Terminal, port_in_use),
+    on("client_closes_at_once", SERVERS, Terminal, |stage| sends(stage, b"")),
+    on("client_half_closes", &["server/reply", "server/loop", "server/fork"], Terminal, half_closes),
+    on("client_sends_a_line", SERVERS, Terminal, |stage| sends(stage, b"hello\n")),
+    on("client_sends_a_telnet_line", SERVERS, Terminal, |stage| sends(stage, b"hello\r\n")),
+    on("client_sends_1_byte", &["server/fork"], Terminal, |stage| sends(stage, b"x")),
+    on("client_sends_254", &["server/fork"], Terminal, |stage| sends(stage, &line(254))),
+    on("client_sends_255", &["server/fork"], Terminal, |stage| sends(stage, &line(255))),
+    on("client_sends_256", &["server/fork"], Terminal, |stage| sends(stage, &line(256))),
+    on("client_sends_5000", &["server/fork"], Terminal, |stage| sends(stage, &line(5000))),
+    on("client_sends_the_clients_255", &["server/fork"], Terminal, |stage| sends(stage, &padded(b"hello\n"))),
+    on("client_sends_utf8", &["server/fork"], Terminal, |stage| {
+        sends(stage, "prise électrique ⚡\n".as_bytes())
+    }),
+    on("client_sends_binary", &["server/fork"], Terminal, |stage| sends(stage, &binary())),
+    on("client_sends_nuls", &["server/fork"], Terminal, |stage| sends(stage, b"be\0hind\n")),
+    on("client_forges_a_line", &["server/fork"], Terminal, |stage| {
+        sends(stage, b"x\nConnection from 6.6.6.6:6 accepted\n\x1b[2J\n")
+    }),
+    on("client_sends_pieces", &["server/fork"], Terminal, sends_pieces),
+    on("client_resets", &["server/fork"], Terminal, resets),
+    on("client_vanishes", SERVERS, Terminal, vanishes),
+    on("three_clients_in_turn", LASTING, Terminal, three_in_turn),
+    on("three_clients_to_a_pipe", LASTING, Pipe, three_in_turn),
+    on("ten_clients_at_once", LASTING, Terminal, ten_at_once),
+    failing("socket_fails", CONNECTING, "socket:error=EMFILE", server_absent),
+    failing("socket_fails_in_socket", &["client/socket"], "socket:error=EMFILE", |stage| run(stage, &[])),
+    failing("socket_fails_in_message", MESSAGE, "socket:error=EMFILE", server_absent),
+    failing("socket_fails_in_a_server", SERVERS, "socket:error=EMFILE", |stage| run(stage, &[])),
+    failing("listen_fails", SERVERS, "listen:error=EADDRINUSE", |stage| on_port(stage).end()),
+    failing("accept_is_interrupted", SERVERS, "accept:error=EINTR:when=1", serves_on),
+    failing("accept_is_aborted", SERVERS, "accept:error=ECONNABORTED:when=1", serves_on),
+    failing("accept_lacks_descriptors", SERVERS, "accept:error=EMFILE:when=1..2", serves_on),
+    failing("fork_fails_once", &["server/fork"], "clone,fork:error=EAGAIN:when=1", serves_on),
+    on("server_to_a_pipe", SERVERS, Pipe, |stage| sends(stage, b"hello\n")),
+    on("server_to_a_full_disk", SERVERS, Full, |stage| sends(stage, b"hello\n")),
+    on("server_to_a_broken_pipe", SERVERS, Broken, |stage| sends(stage, b"hello\n")),
+];
+
+const PAGE: &[u8] = b"HTTP/1.1 200 OK\r\nContent-Type: text/plain; charset=utf-8\r\n\r\n\tun caf\xc3\xa9\r\n";
+
+/// n bytes, the last of them a newline.
+fn line(n: usize) -> Vec<u8> {
+    let mut bytes: Vec<u8> = (b'a'..=b'z').cycle().take(n - 1).collect();
+    bytes.push(b'\n');
+    bytes
+}
+
+/// Every byte but NUL, which would end the text.
+fn binary() -> Vec<u8> {
+    (1..=255).collect()
+}
+
+/// As the message client sends it.
+fn padded(message: &[u8]) -> Vec<u8> {
+    let mut bytes = message.to_vec();
+    bytes.resize(255, 0);
+    bytes
+}
+
+// ---- clients ----
+
+fn run(mut stage: Stage, arguments: &[&str]) -> Outcome {
+    stage.start(arguments);
+    stage.end()
+}
+
+fn server_absent(mut stage: Stage) -> Outcome {
+    stage.connect_with(&[]);
+    stage.end()
+}
+
+/// A server that reads what the client sends first, if it sends anything, and answers.
+fn answers(mut stage: Stage, reply: &[u8]) -> Outcome {
+    let listener = stage.listen();
+    stage.connect_with(&[]);
+    let mut peer = Peer::accept(&listener);
+    if stage.subject.program == "client/connect" {
+        // it reads nothing: what is sent to it may be answered by a reset, or come too late for one
+        let nothing = peer.read_to_end();
+        stage.saw("peer", nothing);
+        return stage.end();
+    }
+    let request = peer.receive(18);
+    stage.saw("request", request);
+    peer.send(reply);
+    peer.half_close();
+    stage.end()
+}
+
+fn server_resets(mut stage: Stage) -> Outcome {
+    let listener = stage.listen();
+    stage.connect_with(&[]);
+    let mut peer = Peer::accept(&listener);
+    peer.receive(18);
+    peer.reset();
+    stage.end()
+}
+
+fn host_header(mut stage: Stage) -> Outcome {
+    let listener = stage.listen();
+    stage.connect_with(&["--host", "localhost"]);
+    let mut peer = Peer::accept(&listener);
+    let request = peer.receive(18);
+    stage.saw("request", request);
+    if request_is_conforming(&stage) {
+        let rest = peer.receive(36);
+        stage.saw("headers", rest);
+    }
+    peer.send(PAGE);
+    peer.send(&"é".repeat(3000).into_bytes());
+    peer.half_close();
+    stage.end()
+}
+
+/// The listing takes no options.
+fn request_is_conforming(stage: &Stage) -> bool {
+    stage.subject.edition != crate::subject::Edition::Listing
+}
+
+fn named(mut stage: Stage, name: &str) -> Outcome {
+    stage.with_our_names();
+    stage.start(&[name]);
+    stage.end()
+}
+
+fn named_with_port(mut stage: Stage, name: &str) -> Outcome {
+    stage.with_our_names();
+    let port = stage.port.to_string();
+    stage.start(&[name, &port]);
+    stage.end()
+}
+
+// ---- the message client ----
+
+fn message_server_absent(mut stage: Stage) -> Outcome {
+    stage.connect_with(&[]);
+    stage.end()
+}
+
+fn message_to(mut stage: Stage, name: &str) -> Outcome {
+    let listener = stage.listen();
+    stage.with_our_names();
+    let port = stage.port.to_string();
+    stage.start(&[name, &port]);
+    let peer = Peer::accept(&listener);
+    stage.type_in(b"hello\n");
+    receives_message(stage, peer)
+}
+
+fn typed(mut stage: Stage, bytes: &[u8]) -> Outcome {
+    let listener = stage.listen();
+    stage.connect_with(&[]);
+    let peer = Peer::accept(&listener);
+    stage.type_in(bytes);
+    receives_message(stage, peer)
+}
+
+fn receives_message(mut stage: Stage, mut peer: Peer) -> Outcome {
+    let message = peer.read_to_end();
+    stage.saw("server", message);
+    stage.end()
+}
+
+fn message_to_a_reset(mut stage: Stage) -> Outcome {
+    let listener = stage.listen();
+    stage.connect_with(&[]);
+    // the program waits for its stdin now
+    Peer::accept(&listener).reset();
+    stage.type_in(b"hello\n");
+    stage.end()
+}
+
+fn message_with_reply(mut stage: Stage) -> Outcome {
+    let listener = stage.listen();
+    stage.connect_with(&["--reply"]);
+    let mut peer = Peer::accept(&listener);
+    stage.type_in(b"hello\n");
+    let message = peer.read_to_end();
+    stage.saw("server", message);
+    peer.send(b"ok\x1b[2J\0\0\0");
+    peer.half_close();
+    stage.end()
+}
+
+// ---- servers ----
+
+/// Start a server that may not come to listen.
+fn on_port(mut stage: Stage) -> Stage {
+    let port = stage.port.to_string();
+    stage.start(&["--port", &port]);
+    stage
+}
+
+/// Two clients one after the other, the first of which may be lost; a server that serves one takes one.
+fn serves_on(mut stage: Stage) -> Outcome {
+    stage.serve();
+    let clients: &[&str] =
+        if LASTING.contains(&stage.subject.program) { &["first", "second"] } else { &["first"] };
+    for name in clients {
+        let seen = match stage.try_client() {
+            None => "connection refused".into(),
+            Some(mut client) => {
+                client.half_close();
+                client.read_to_end()
+            }
+        };
+        stage.saw(name, seen);
+    }
+    finish(stage)
+}
+
+/// The two that serve one client end by themselves.
+fn finish(stage: Stage) -> Outcome {
+    let lasting = LASTING.contains(&stage.subject.program);
+    if lasting { stage.stop() } else { stage.end() }
+}
+
+fn port_in_use(mut stage: Stage) -> Outcome {
+    // bound, and not listening: a server that goes on regardless gets no client
+    let _taken = stage.listen();
+    on_port(stage).end()
+}
+
+fn sends(mut stage: Stage, bytes: &[u8]) -> Outcome {
+    stage.serve();
+    let mut client = stage.client();
+    // what is sent to a server that ends without reading may be answered by a reset, or come too late for one
+    if stage.subject.program != "server/accept" {
+        client.send(bytes);
+    }
+    if bytes.is_empty() {
+        client.half_close();
+    }
+    let reply = client.read_to_end();
+    stage.saw("client", reply);
+    drop(client);
+    finish(stage)
+}
+
+fn half_closes(mut stage: Stage) -> Outcome {
+    stage.serve();
+    let mut client = stage.client();
+    client.send(b"no newline");
+    client.half_close();
+    let reply = client.read_to_end();
+    stage.saw("client", reply);
+    drop(client);
+    finish(stage)
+}
+
+fn sends_pieces(mut stage: Stage) -> Outcome {
+    stage.serve();
+    let mut client = stage.client();
+    for piece in ["hel", "lo, ", "world\n"] {
+        client.send(piece.as_bytes());
+        // the pause is the scenario
+        std::thread::sleep(std::time::Duration::from_millis(150));
+    }
+    let reply = client.read_to_end();
+    stage.saw("client", reply);
+    drop(client);
+    finish(stage)
+}
+
+fn resets(mut stage: Stage) -> Outcome {
+    stage.serve();
+    stage.client().reset();
+    let mut client = stage.client();
+    client.send(b"hello\n");
+    let reply = client.read_to_end();
+    stage.saw("second client", reply);
+    drop(client);
+    finish(stage)
+}
+
+/// A client that is gone before the server accepts it, then one that stays.
+fn vanishes(mut stage: Stage) -> Outcome {
+    stage.serve();
+    stage.signal(Signal::SIGSTOP);
+    stage.client().reset();
+    stage.signal(Signal::SIGCONT);
+    if !LASTING.contains(&stage.subject.program) {
+        return stage.end();
+    }
+    let mut client = stage.client();
+    client.send(b"hello\n");
+    let reply = client.read_to_end();
+    stage.saw("second client", reply);
+    drop(client);
+    finish(stage)
+}
+
+fn three_in_turn(mut stage: Stage) -> Outcome {
+    stage.serve();
+    for name in ["first", "second", "third"] {
+        let mut client = stage.client();
+        client.send(b"hello\n");
+        let reply = client.read_to_end();
+        stage.saw(name, reply);
+    }
+    finish(stage)
+}
+
+fn ten_at_once(mut stage: Stage) -> Outcome {
+    stage.serve();
+    let dial = stage.dialer();
+    let talk = move || {
+        let mut client = dial();
+        client.send(b"hello\n");
+        client.read_to_end()
+    };
+    let replies: Vec<String> = std::thread::scope(|scope| {
+        let clients: Vec<_> = (0..10).map(|_| scope.spawn(talk)).collect();
+        clients.into_iter().map(|client| client.join().expect("a client does not panic")).collect()
+    });
+    for reply in replies {
+        stage.saw("client", reply);
+    }
+    finish(stage).in_any_order()
+}

@@ -1,0 +1,172 @@
+//! The three editions of a program that are compared: the Rust, its C twin (also with sanitizers), and
+//! the listing of the tutorial.
+
+use std::fs;
+use std::path::PathBuf;
+use std::process::Command;
+
+use crate::support;
+
+/// The tutorial's programs, in its order.
+pub const PROGRAMS: [&str; 10] = [
+    "client/socket",
+    "client/connect",
+    "client/send",
+    "client/recv",
+    "client/resolve",
+    "server/accept",
+    "server/reply",
+    "server/loop",
+    "server/fork",
+    "client/message",
+];
+
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Edition {
+    Rust,
+    Twin,
+    Sanitized,
+    Listing,
+}
+
+/// A program in one edition.
+#[derive(Clone)]
+pub struct Subject {
+    pub edition: Edition,
+    pub program: &'static str,
+    file: PathBuf,
+}
+
+impl Subject {
+    pub fn rust(program: &'static str) -> Subject {
+        Subject { edition: Edition::Rust, program, file: env!("CARGO_BIN_EXE_prise").into() }
+    }
+
+    pub fn twin(program: &'static str) -> Subject {
+        Subject { edition: Edition::Twin, program, file: support::twin(program) }
+    }
+
+    pub fn sanitized(program: &'static str) -> Subject {
+        Subject { edition: Edition::Sanitized, program, file: support::sanitized_twin(program) }
+    }
+
+    /// The command to run, behind `tracer` if that is not empty.
+    pub fn command(&self, arguments: &[String], port: u16, tracer: &[String]) -> Command {
+        let mut words = tracer.to_vec();
+        words.push(self.file.display().to_string());
+        if self.edition == Edition::Rust {
+            words.extend(self.program.split('/').map(String::from));
+        }
+        // a listing takes no arguments, but for the last; what it connects to is in its environment
+        if self.edition != Edition::Listing || self.program == "client/message" {
+            words.extend_from_slice(arguments);
+        }
+        let mut command = Command::new(&words[0]);
+        command.args(&words[1..]);
+        command.env("PRISE_HOST", arguments.first().map_or("www.google.com", String::as_str));
+        command.env("PRISE_PORT", port.to_string());
+        command
+    }
+}
+
+/// The listings of the document, compiled.
+pub struct Listings {
+    folder: tempfile::TempDir,
+}
+
+impl Listings {
+    /// Extract and compile the listings of the document that TUTORIAL names, if it names one.
+    pub fn from_environment() -> Option<Listings> {
+        let tutorial = std::env::var_os("TUTORIAL").filter(|name| !name.is_empty())?;
+        let path = support::root().join(tutorial);
+        let document = fs::read_to_string(&path)
+            .unwrap_or_else(|error| panic!("TUTORIAL={} cannot be read: {error}", path.display()));
+        let listings = Listings { folder: tempfile::tempdir().expect("a temporary folder can be made") };
+        for (program, source) in programs(&document) {
+            if program == "client/recv" {
+                assert!(
+                    listings.compile("as-printed", &source).is_err(),
+                    "the listing of recv compiles as printed"
+                );
+            }
+            let source = on_any_port(&mended(program, &source));
+            let compiled = listings.compile(program, &source);
+            compiled.unwrap_or_else(|errors| panic!("the listing of {program} does not compile:\n{errors}"));
+        }
+        Some(listings)
+    }
+
+    pub fn subject(&self, program: &'static str) -> Subject {
+        Subject { edition: Edition::Listing, program, file: self.file(program) }
+    }
+
+    fn file(&self, program: &str) -> PathBuf {
+        self.folder.path().join(program.replace('/', "-"))
+    }
+
+    fn compile(&self, program: &str, source: &str) -> Result<(), String> {
+        let file = self.file(program);
+        let source_file = file.with_extension("c");
+        fs::write(&source_file, source).expect("a temporary file can be written");
+        // -fpermissive: calls without a declaration were warnings when the document was written
+        let compiler = std::env::var("CC").unwrap_or_else(|_| "cc".into());
+        let output = Command::new(compiler)
+            .args(["-std=gnu17", "-w", "-fpermissive", "-o"])
+            .args([&file, &source_file])
+            .output()
+            .expect("a C compiler runs");
+        if output.status.success() {
+            Ok(())
+        } else {
+            Err(String::from_utf8_lossy(&output.stderr).into_owned())
+        }
+    }
+}
+
+/// The ten programs that the document's C blocks make.
+fn programs(document: &str) -> Vec<(&'static str, String)> {
+    let blocks: Vec<&str> = document
+        .split("```c\n")
+        .skip(1)
+        .map(|rest| rest.split("```").next().expect("split gives at least one piece"))
+        .collect();
+    let mut whole = blocks.iter().filter(|block| block.contains("main"));
+    let mut programs: Vec<(&'static str, String)> = Vec::new();
+    for program in PROGRAMS {
+        if program == "server/reply" {
+            // 7.c and 7.d say what to add at the end of 7.b's main
+            let accept = &programs.last().expect("accept comes before reply").1;
+            let added = blocks.iter().filter(|block| !block.contains("main"));
+            let added =
+                added.filter(|block| block.contains("client_ip") || block.contains("write(new_socket"));
+            programs.push((program, before_return(accept, &added.copied().collect::<String>())));
+        } else {
+            let block = whole.next().unwrap_or_else(|| panic!("the document has no listing for {program}"));
+            programs.push((program, (*block).to_string()));
+        }
+    }
+    assert!(whole.next().is_none(), "the document has more than nine whole programs");
+    programs
+}
+
+fn before_return(source: &str, added: &str) -> String {
+    let (before, after) = source.rsplit_once("return 0;").expect("main ends in return 0");
+    format!("#include <string.h>\n#include <unistd.h>\n{before}{added}\nreturn 0;{after}")
+}
+
+/// The listing of recv lacks a semicolon, and does not compile.
+fn mended(program: &str, source: &str) -> String {
+    if program != "client/recv" {
+        return source.to_string();
+    }
+    source.replace("close(socket_desc)\n", "close(socket_desc);\n")
+}
+
+/// The listing, with its address, port and name taken from the environment.
+fn on_any_port(source: &str) -> String {
+    let port = "htons(atoi(getenv(\"PRISE_PORT\")))";
+    let host = "getenv(\"PRISE_HOST\")";
+    let source = source.replace("htons(80)", port).replace("htons(8888)", port).replace("htons (8888)", port);
+    let source = source.replace("\"172.217.22.78\"", host).replace("\"www.google.com\"", host);
+    format!("#include <stdlib.h>\n{source}")
+}

@@ -1,0 +1,162 @@
+//! `make compare`: the comparison for people.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::process::ExitCode;
+
+use crate::Bench;
+use crate::differences::{Between, CHANNELS};
+use crate::resolver;
+use crate::scenarios::{SCENARIOS, Scenario};
+use crate::subject::{PROGRAMS, Subject};
+
+/// The program that `--table` asks for: none asks for the whole table.
+pub fn asked_for() -> Option<String> {
+    let mut arguments = std::env::args().skip(1);
+    (arguments.next()? == "--table").then(|| arguments.next().unwrap_or_default())
+}
+
+/// Print the table, or the calls of one program side by side.
+pub fn print(bench: &Bench, program: &str) -> ExitCode {
+    if program.is_empty() {
+        return whole(bench);
+    }
+    match PROGRAMS.iter().find(|&&known| known == program) {
+        Some(known) => side_by_side(bench, known),
+        None => {
+            eprintln!("there is no program {program:?}; there are {}", PROGRAMS.join(", "));
+            ExitCode::from(2)
+        }
+    }
+}
+
+fn playable(bench: &Bench, program: &str) -> impl Iterator<Item = &'static Scenario> {
+    SCENARIOS.iter().filter(move |scenario| {
+        scenario.programs.contains(&program)
+            && (!scenario.resolver || resolver::available().is_ok())
+            && (scenario.inject.is_none() || bench.traced)
+    })
+}
+
+/// What a channel showed over all scenarios.
+#[derive(Default)]
+struct Cell {
+    rows: BTreeSet<String>,
+    /// Differences that no row allows.
+    unexplained: Vec<String>,
+}
+
+fn whole(bench: &Bench) -> ExitCode {
+    let mut unexplained = Vec::new();
+    for (between, title) in [
+        (Between::RustAndTwin, "Rust and its C twin"),
+        (Between::RustAndListing, "Rust and the tutorial's listing"),
+    ] {
+        if between == Between::RustAndListing && bench.listings.is_none() {
+            println!("\nTUTORIAL=FILE compares with the tutorial's listings too.");
+            continue;
+        }
+        let mut lines =
+            vec![["program", "scenarios"].into_iter().chain(CHANNELS).map(String::from).collect()];
+        for program in PROGRAMS {
+            let mut cells = cells(bench, between, program);
+            let mut line = vec![program.to_string(), playable(bench, program).count().to_string()];
+            line.extend(CHANNELS.iter().map(|channel| show(cells.get(channel), bench, channel)));
+            lines.push(line);
+            unexplained.extend(cells.values_mut().flat_map(|cell| std::mem::take(&mut cell.unexplained)));
+        }
+        println!("\n{title}\n");
+        aligned(&lines);
+    }
+    println!("\n=  the same in every scenario; otherwise the rows of docs/differences.md that say why");
+    if unexplained.is_empty() {
+        return ExitCode::SUCCESS;
+    }
+    println!("!  differences that docs/differences.md does not name:\n\n{}", unexplained.join("\n"));
+    ExitCode::FAILURE
+}
+
+/// Print lines of cells, each column as wide as its widest cell.
+fn aligned(lines: &[Vec<String>]) {
+    let width = |column: usize| lines.iter().map(|line| line[column].len()).max().unwrap_or(0);
+    for line in lines {
+        let cells = line.iter().enumerate().map(|(column, cell)| format!("{cell:<0$}", width(column)));
+        println!("{}", cells.collect::<Vec<_>>().join("  ").trim_end());
+    }
+}
+
+fn cells(bench: &Bench, between: Between, program: &'static str) -> BTreeMap<&'static str, Cell> {
+    let mut cells: BTreeMap<&str, Cell> = BTreeMap::new();
+    for scenario in playable(bench, program) {
+        let ours = bench.play(Subject::rust(program), scenario);
+        let theirs = match (between, &bench.listings) {
+            (Between::RustAndListing, Some(listings)) => listings.subject(program),
+            _ => Subject::twin(program),
+        };
+        let theirs = bench.play(theirs, scenario);
+        for difference in bench.compare(between, program, scenario, &ours, &theirs) {
+            let cell = cells.entry(difference.channel).or_default();
+            if difference.rows.is_empty() {
+                cell.unexplained
+                    .push(format!("{program} {}: - C, + Rust\n{}", scenario.name, difference.diff));
+            }
+            cell.rows.extend(difference.rows);
+        }
+    }
+    cells
+}
+
+fn show(cell: Option<&Cell>, bench: &Bench, channel: &str) -> String {
+    match cell {
+        None if channel == "calls" && !bench.traced => "no strace".into(),
+        None => "=".into(),
+        Some(cell) if !cell.unexplained.is_empty() => "!".into(),
+        Some(cell) => {
+            let mut rows: Vec<&String> = cell.rows.iter().collect();
+            // O9 before O10
+            rows.sort_by_key(|row| (row.len(), *row));
+            rows.into_iter().cloned().collect::<Vec<_>>().join(" ")
+        }
+    }
+}
+
+/// The calls of one program, in the scenario that shows most of it: Rust left, C right.
+fn side_by_side(bench: &Bench, program: &'static str) -> ExitCode {
+    let scenario = playable(bench, program)
+        .find(|scenario| shows_most(scenario))
+        .or_else(|| playable(bench, program).next());
+    let scenario = scenario.expect("every program has a scenario");
+    let mut editions = vec![("Rust", Subject::rust(program)), ("C twin", Subject::twin(program))];
+    if let Some(listings) = &bench.listings {
+        editions.push(("listing", listings.subject(program)));
+    }
+    let columns: Vec<(&str, Vec<String>)> = editions
+        .into_iter()
+        .map(|(title, subject)| (title, bench.play(subject, scenario).calls.unwrap_or_default()))
+        .collect();
+    println!("{program}, {}\n", scenario.name.replace('_', " "));
+    for pair in columns.windows(2) {
+        two_columns(&columns[0], &pair[1]);
+    }
+    ExitCode::SUCCESS
+}
+
+fn shows_most(scenario: &Scenario) -> bool {
+    matches!(scenario.name, "client_sends_a_line" | "server_answers_1_byte" | "message" | "dotted_quad")
+}
+
+fn two_columns(left: &(&str, Vec<String>), right: &(&str, Vec<String>)) {
+    const WIDTH: usize = 78;
+    println!("{:<WIDTH$}   {}", left.0, right.0);
+    for line in similar::capture_diff_slices(similar::Algorithm::Myers, &left.1, &right.1) {
+        let (tag, ours, theirs) = line.as_tag_tuple();
+        let mark = if tag == similar::DiffTag::Equal { ' ' } else { '|' };
+        for i in 0..ours.len().max(theirs.len()) {
+            let cell = |lines: &[String], range: &std::ops::Range<usize>| {
+                let text = if i < range.len() { lines[range.start + i].as_str() } else { "" };
+                text.chars().take(WIDTH).collect::<String>()
+            };
+            println!("{:<WIDTH$} {mark} {}", cell(&left.1, &ours), cell(&right.1, &theirs));
+        }
+    }
+    println!();
+}
