@@ -3,13 +3,22 @@
 use clap::{Args, Parser, Subcommand, value_parser};
 
 use crate::error::Error;
+use crate::stdio::{flush_stdout, printf};
 
 /// Read the command line of this process.
 ///
 /// # Errors
-/// [`Error::CommandLine`], for a wrong one and for the help that it asks for.
+/// [`Error::CommandLine`] for a wrong one, [`Error::Help`] once the help it asks for is printed.
 pub fn parse() -> Result<Command, Error> {
-    Prise::try_parse().map(|prise| prise.command).map_err(Error::CommandLine)
+    match Prise::try_parse() {
+        Ok(prise) => Ok(prise.command),
+        Err(error) if error.use_stderr() => Err(Error::CommandLine(error)),
+        Err(help) => {
+            printf!("{help}");
+            flush_stdout()?;
+            Err(Error::Help)
+        }
+    }
 }
 
 /// Unix servers that fork one process per client: a tutorial's ten programs, each beside its C twin.

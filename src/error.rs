@@ -40,8 +40,10 @@ pub enum Error {
     Address(String),
     /// Not everything could be printed: said when it happened.
     Stdout,
-    /// clap has something to say: a wrong command line, or the help that was asked for.
+    /// The command line is wrong.
     CommandLine(clap::Error),
+    /// Help was asked for, and has been printed: nothing is wrong.
+    Help,
 }
 
 /// The error of a call that sets `errno`, printed as `perror(what)` does: for `map_err`.
@@ -59,7 +61,7 @@ impl Error {
     pub fn print(&self) {
         // nowhere is left to say that stderr itself failed
         let _ = match self {
-            Error::Stdout => Ok(()),
+            Error::Stdout | Error::Help => Ok(()),
             Error::CommandLine(error) => error.print(),
             error => std::io::stderr().write_all(format!("{error}\n").as_bytes()),
         };
@@ -69,7 +71,7 @@ impl Error {
     pub fn report(self) -> ExitCode {
         self.print();
         let exit = match self {
-            Error::CommandLine(error) if !error.use_stderr() => Exit::Success,
+            Error::Help => Exit::Success,
             Error::CommandLine(_) | Error::Address(_) => Exit::Usage,
             Error::Errno { .. } | Error::Host { .. } | Error::Stdout => Exit::Failure,
         };
@@ -86,6 +88,7 @@ impl Display for Error {
             Error::Address(host) => write!(f, "inet_addr: bad address '{host}'"),
             Error::Stdout => f.write_str("stdout"),
             Error::CommandLine(error) => error.fmt(f),
+            Error::Help => f.write_str("help"),
         }
     }
 }

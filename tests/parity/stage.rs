@@ -104,7 +104,7 @@ impl Stage {
             Sink::Full => {
                 command.stdout(File::options().write(true).open("/dev/full").expect("/dev/full is there"))
             }
-            Sink::Broken => command.stdout(std::io::pipe().expect("a pipe can be made").1),
+            Sink::Broken => command.stdout(support::broken_pipe()),
             Sink::Terminal => {
                 let pty = openpty(None, None).expect("a terminal can be made");
                 let mut raw = tcgetattr(&pty.slave).expect("a terminal has attributes");

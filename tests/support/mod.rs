@@ -5,7 +5,8 @@
 use std::collections::VecDeque;
 use std::fs;
 use std::io::{self, Read};
-use std::net::{TcpListener, TcpStream, UdpSocket};
+use std::net::{TcpStream, UdpSocket};
+use std::os::fd::{AsFd, AsRawFd};
 use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Stdio};
@@ -15,7 +16,9 @@ use std::sync::mpsc::{Receiver, channel};
 use std::thread;
 use std::time::{Duration, Instant};
 
+use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::sys::signal::{Signal, killpg};
+use nix::sys::socket::{AddressFamily, SockFlag, SockType, SockaddrIn, bind, setsockopt, socket, sockopt};
 use nix::unistd::Pid;
 
 /// How long a test waits for what must come.
@@ -95,7 +98,7 @@ pub fn free_port() -> u16 {
     loop {
         let port = 10_000 + (start + NEXT.fetch_add(1, Ordering::Relaxed)) % 20_000;
         let Ok(right) = UdpSocket::bind(("127.0.0.1", port)) else { continue };
-        if TcpListener::bind(("0.0.0.0", port)).is_ok() {
+        if can_be_bound(port) {
             let mut held = HELD.lock().expect("no panic comes while it is locked");
             held.push_back(right);
             if held.len() > 64 {
@@ -104,6 +107,15 @@ pub fn free_port() -> u16 {
             return port;
         }
     }
+}
+
+/// Whether a server could bind to a port. It is tried without listening: a process that another test
+/// is starting holds every descriptor of this one until its exec, and would keep a listener alive.
+fn can_be_bound(port: u16) -> bool {
+    let socket = socket(AddressFamily::Inet, SockType::Stream, SockFlag::SOCK_CLOEXEC, None)
+        .expect("a socket can be made");
+    setsockopt(&socket, sockopt::ReuseAddr, &true).expect("SO_REUSEADDR can be set");
+    bind(socket.as_raw_fd(), &SockaddrIn::new(0, 0, 0, 0, port)).is_ok()
 }
 
 /// A program that is running, in a process group of its own, which ends with this value.
@@ -266,6 +278,24 @@ pub fn read_to_end(stream: &mut TcpStream) -> (Vec<u8>, io::Result<()>) {
     let mut bytes = Vec::new();
     let result = stream.read_to_end(&mut bytes).map(drop);
     (bytes, result)
+}
+
+/// A pipe that nobody reads any more.
+pub fn broken_pipe() -> io::PipeWriter {
+    let (reader, writer) = io::pipe().expect("a pipe can be made");
+    drop(reader);
+    wait_broken(&writer);
+    writer
+}
+
+/// Wait until nobody reads a pipe: a process that another test is starting holds every descriptor of
+/// this one until its exec.
+#[track_caller]
+pub fn wait_broken(writer: &io::PipeWriter) {
+    wait_until("the pipe breaks", || {
+        let mut fds = [PollFd::new(writer.as_fd(), PollFlags::empty())];
+        poll(&mut fds, PollTimeout::ZERO).is_ok_and(|broken| broken == 1)
+    });
 }
 
 /// A line of the process table.

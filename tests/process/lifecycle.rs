@@ -1,0 +1,153 @@
+//! Children, descriptors, signals, restart.
+
+use std::io::Write;
+use std::net::TcpStream;
+use std::os::unix::process::ExitStatusExt;
+use std::time::{Duration, Instant};
+
+use nix::sys::signal::Signal;
+
+use crate::fixture::{Kind, REPLY, Server, assert_all_served, assert_served, finish};
+use crate::support::{
+    children, connect, descriptors, free_port, has, read_to_end, start_piped, wait_until, zombies,
+};
+
+both!(
+    leaves_no_zombie_when_100_clients_end_together,
+    leaves_no_zombie_when_sigchld_was_inherited_ignored_or_blocked,
+    with_no_reap_leaves_exactly_one_zombie_per_client,
+    keeps_its_descriptor_count_over_1000_clients,
+    gives_the_client_its_end_of_file_after_the_reply,
+    serves_others_while_a_client_says_nothing,
+    restarts_at_once_on_the_port_it_served,
+    ends_by_sigterm_sigint_and_sighup,
+    lives_through_sigpipe_and_a_stop,
+);
+
+/// Starts its arguments with SIGCHLD ignored.
+const IGNORED: [&str; 4] = ["perl", "-e", "$SIG{CHLD} = 'IGNORE'; exec @ARGV", "--"];
+/// Starts its arguments with SIGCHLD blocked.
+const BLOCKED: [&str; 4] =
+    ["perl", "-e", "use POSIX; sigprocmask(SIG_BLOCK, POSIX::SigSet->new(SIGCHLD)); exec @ARGV", "--"];
+
+fn hold(port: u16, clients: usize) -> Vec<TcpStream> {
+    (0..clients).map(|_| connect(port)).collect()
+}
+
+fn leaves_no_zombie_when_100_clients_end_together(kind: Kind) {
+    let server = Server::start_with(kind, &["--backlog", "128"]);
+    let clients = hold(server.port, 100);
+    server.wait_children(100);
+    // while the parent is stopped, its children's 100 SIGCHLD become one
+    server.running.signal(Signal::SIGSTOP);
+    drop(clients);
+    wait_until("100 zombies", || zombies(server.pid()).len() == 100);
+    server.running.signal(Signal::SIGCONT);
+    server.wait_children(0);
+    assert_served(server.port);
+}
+
+fn leaves_no_zombie_when_sigchld_was_inherited_ignored_or_blocked(kind: Kind) {
+    if !has("perl", "perl-base") {
+        return;
+    }
+    for launcher in [IGNORED, BLOCKED] {
+        let server = Server::run(&mut kind.under(&launcher, &["--port", "0"]));
+        assert_all_served(server.port, 20);
+        server.wait_children(0);
+    }
+}
+
+fn with_no_reap_leaves_exactly_one_zombie_per_client(kind: Kind) {
+    let mut commands = vec![kind.command(&["--port", "0", "--no-reap"])];
+    if has("perl", "perl-base") {
+        commands.push(kind.under(&IGNORED, &["--port", "0", "--no-reap"]));
+    }
+    for command in &mut commands {
+        let server = Server::run(command);
+        assert_all_served(server.port, 7);
+        wait_until("7 zombies", || zombies(server.pid()).len() == 7);
+        assert_eq!(server.children().len(), 7);
+        // later clients make it reap no earlier one
+        assert_served(server.port);
+        wait_until("8 zombies", || zombies(server.pid()).len() == 8);
+    }
+}
+
+fn keeps_its_descriptor_count_over_1000_clients(kind: Kind) {
+    if !cfg!(target_os = "linux") {
+        return;
+    }
+    let server = Server::start_with(kind, &["--backlog", "128"]);
+    let before = descriptors(server.pid());
+    assert_all_served(server.port, 1000);
+    server.assert_well(before);
+}
+
+fn gives_the_client_its_end_of_file_after_the_reply(kind: Kind) {
+    let server = Server::start(kind);
+    let mut client = connect(server.port);
+    // no half-close: the end is the server's doing alone
+    client.write_all(b"hello\n").unwrap();
+    let begin = Instant::now();
+    let (reply, end) = read_to_end(&mut client);
+    assert_eq!(reply, REPLY);
+    end.expect("the end of file, not a reset");
+    // not only when the child, which waits 2 seconds for the client to close, is tired of it
+    assert!(begin.elapsed() < Duration::from_millis(1900), "{:?}", begin.elapsed());
+}
+
+fn serves_others_while_a_client_says_nothing(kind: Kind) {
+    let server = Server::start(kind);
+    let silent = connect(server.port);
+    server.wait_children(1);
+    assert_all_served(server.port, 10);
+    assert_eq!(finish(silent, b"hello at last\n"), REPLY);
+    server.wait_children(0);
+}
+
+fn restarts_at_once_on_the_port_it_served(kind: Kind) {
+    let port = free_port();
+    let mut servers = Vec::new();
+    let mut silent = Vec::new();
+    for _ in 0..3 {
+        let mut server = start_piped(&mut kind.command(&["--port", &port.to_string()]));
+        server.wait_stdout("waiting for incoming connections...\n");
+        // the server closes first, so this connection comes to wait in TIME_WAIT on its side
+        let mut client = connect(port);
+        client.write_all(b"hello\n").unwrap();
+        assert_eq!(read_to_end(&mut client).0, REPLY);
+        drop(client);
+        wait_until("no child", || children(server.pid()).is_empty());
+        // and this one is still open, for there are only so many that the kernel keeps in TIME_WAIT
+        silent.push(connect(port));
+        wait_until("a child for the silent client", || children(server.pid()).len() == 1);
+        server.signal(Signal::SIGTERM);
+        server.wait();
+        servers.push(server);
+    }
+    // the children of the parents that are gone serve to the end
+    for client in silent {
+        assert_eq!(finish(client, b"hello\n"), REPLY);
+    }
+}
+
+fn ends_by_sigterm_sigint_and_sighup(kind: Kind) {
+    for signal in [Signal::SIGTERM, Signal::SIGINT, Signal::SIGHUP] {
+        let mut server = Server::start(kind);
+        assert_served(server.port);
+        server.running.signal(signal);
+        assert_eq!(server.running.wait().signal(), Some(signal as i32));
+    }
+}
+
+fn lives_through_sigpipe_and_a_stop(kind: Kind) {
+    let server = Server::start(kind);
+    server.running.signal(Signal::SIGPIPE);
+    server.running.signal(Signal::SIGSTOP);
+    // the kernel connects, the server will accept
+    let client = connect(server.port);
+    server.running.signal(Signal::SIGCONT);
+    assert_eq!(finish(client, b"hello\n"), REPLY);
+    server.wait_children(0);
+}
