@@ -24,7 +24,8 @@ help:
 	@echo "make c          the C twins, in target/c"
 	@echo "make lint       formatting, clippy, shell scripts"
 	@echo "make check-targets, make link-targets    musl, FreeBSD, OpenBSD, NetBSD, macOS"
-	@echo "make install PREFIX=$(PREFIX) DESTDIR=$(DESTDIR), make uninstall, make clean"
+	@echo "make install    prise, into PREFIX/bin ($(PREFIX)/bin); make uninstall"
+	@echo "make clean"
 
 .PHONY: c c-sanitized
 c: $(TWINS)
@@ -65,10 +66,10 @@ link-targets:
 .PHONY: install uninstall
 install:
 	cargo build --quiet --release
-	install -d $(DESTDIR)$(PREFIX)/bin
-	install -m 755 target/release/prise $(DESTDIR)$(PREFIX)/bin/prise
+	install -d "$(DESTDIR)$(PREFIX)/bin"
+	install -m 755 target/release/prise "$(DESTDIR)$(PREFIX)/bin/prise"
 uninstall:
-	rm -f $(DESTDIR)$(PREFIX)/bin/prise
+	rm -f "$(DESTDIR)$(PREFIX)/bin/prise"
 
 .PHONY: clean
 clean:

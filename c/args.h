@@ -28,12 +28,13 @@ static inline _Noreturn void bad_value(const char *value, const char *what)
 // A whole decimal number from 0 to max: atoi would take "80x" and cut 65616 to 80.
 static inline int number(const char *text, const char *what, long max)
 {
+    const char *digits = text[0] == '+' ? text + 1 : text;
     char *end;
     long value;
 
     errno = 0;
-    value = strtol(text, &end, 10);
-    if (!isdigit((unsigned char)text[text[0] == '+']) || *end != '\0' || errno != 0 || value > max)
+    value = strtol(digits, &end, 10);
+    if (!isdigit((unsigned char)digits[0]) || *end != '\0' || errno != 0 || value > max)
         bad_value(text, what);
     return (int)value;
 }
@@ -55,6 +56,24 @@ static inline const char *host_name(const char *text)
     return text;
 }
 
+// getopt_long would take "--por" for "--port": a mistyped option must not go unnoticed.
+static inline void no_abbreviations(char **argv, const struct option *options, const char *synopsis)
+{
+    const struct option *option;
+    size_t length;
+
+    while (*++argv != NULL && strcmp(*argv, "--") != 0) {
+        if (strncmp(*argv, "--", 2) != 0)
+            continue;
+        length = strcspn(*argv + 2, "=");
+        for (option = options; option->name != NULL; option++)
+            if (strlen(option->name) == length && strncmp(option->name, *argv + 2, length) == 0)
+                break;
+        if (option->name == NULL)
+            usage(synopsis);
+    }
+}
+
 // A dotted quad that inet_addr does not take.
 static inline _Noreturn void bad_address(const char *host)
 {
@@ -65,11 +84,11 @@ static inline _Noreturn void bad_address(const char *host)
 // What a client takes: where a pointer is NULL, it does not take that.
 struct client_args {
     const char *synopsis;
-    int least;           // arguments that must be there
-    const char **host;   // [HOST
+    int least;            // arguments that must be there
+    const char **host;    // [HOST
     unsigned short *port; // [PORT]]
-    const char **name;   // [--host NAME]
-    int *reply;          // [--reply]
+    const char **name;    // [--host NAME]
+    int *reply;           // [--reply]
 };
 
 static inline void client_args(int argc, char **argv, struct client_args args)
@@ -82,6 +101,8 @@ static inline void client_args(int argc, char **argv, struct client_args args)
     int most = (args.host != NULL) + (args.port != NULL);
     int option;
 
+    opterr = 0;
+    no_abbreviations(argv, options, args.synopsis);
     while ((option = getopt_long(argc, argv, "", options, NULL)) != -1) {
         if (option == 'h' && args.name != NULL)
             *args.name = host_name(optarg);
@@ -98,8 +119,15 @@ static inline void client_args(int argc, char **argv, struct client_args args)
         *args.port = port_number(argv[optind]);
 }
 
-// What a server takes: no_reap is NULL where there is none to take.
-static inline void server_args(int argc, char **argv, unsigned short *port, int *backlog, int *no_reap)
+// What a server takes: where a pointer is NULL, it does not take that.
+struct server_args {
+    const char *synopsis;
+    unsigned short *port; // [--port PORT]
+    int *backlog;         // [--backlog N]
+    int *no_reap;         // [--no-reap]
+};
+
+static inline void server_args(int argc, char **argv, struct server_args args)
 {
     static const struct option options[] = {
         {"port", required_argument, NULL, 'p'},
@@ -107,22 +135,22 @@ static inline void server_args(int argc, char **argv, unsigned short *port, int 
         {"no-reap", no_argument, NULL, 'n'},
         {NULL, 0, NULL, 0},
     };
-    const char *synopsis = no_reap != NULL ? "fork [--port PORT] [--backlog N] [--no-reap]"
-                                           : "accept|reply|loop [--port PORT] [--backlog N]";
     int option;
 
+    opterr = 0;
+    no_abbreviations(argv, options, args.synopsis);
     while ((option = getopt_long(argc, argv, "", options, NULL)) != -1) {
         if (option == 'p')
-            *port = port_number(optarg);
+            *args.port = port_number(optarg);
         else if (option == 'b')
-            *backlog = number(optarg, "--backlog <N>", INT_MAX);
-        else if (option == 'n' && no_reap != NULL)
-            *no_reap = 1;
+            *args.backlog = number(optarg, "--backlog <N>", INT_MAX);
+        else if (option == 'n' && args.no_reap != NULL)
+            *args.no_reap = 1;
         else
-            usage(synopsis);
+            usage(args.synopsis);
     }
     if (optind != argc)
-        usage(synopsis);
+        usage(args.synopsis);
 }
 
 #endif

@@ -1,5 +1,5 @@
-// runtime.h: what Rust's runtime does before main, said in C.
-// Every twin calls start() first; the Rust programs need no such line.
+// runtime.h: what has happened in Rust before a program's first step, said in C.
+// Every twin calls start() first; in Rust the runtime and src/main.rs have done it.
 
 #ifndef PRISE_RUNTIME_H
 #define PRISE_RUNTIME_H
@@ -21,6 +21,8 @@ static inline void start(void)
 
     // a write to a peer that is gone is an error to report, not a signal to die of
     signal(SIGPIPE, SIG_IGN);
+    // and so is a write beyond the limit on a file's size
+    signal(SIGXFSZ, SIG_IGN);
 }
 
 #endif

@@ -21,7 +21,7 @@
 // How long a child waits for the next piece of a message: a piece that was lost
 // once is sent again after at most a second (RFC 6298).
 #define PIECE_MS 1500
-// How long a server waits, in all, for a client to close.
+// How long a server waits for a client that says nothing more to close; see drain.
 #define LINGER_MS 2000
 // The same where the next client waits meanwhile.
 #define SHORT_LINGER_MS 100
@@ -50,6 +50,7 @@ static inline void back_off(const char *what)
         return;
     default:
         perror(what);
+        // EINTR: a child has ended, and may have left what was missing
         poll(NULL, 0, BACK_OFF_MS);
     }
 }
@@ -87,7 +88,9 @@ static inline int writen(int sock, const char *buffer, size_t n)
         written = write(sock, buffer, n);
         if (written < 0 && errno == EINTR)
             continue;
-        if (written < 0)
+        if (written == 0)
+            errno = EIO;
+        if (written <= 0)
             return -1;
         buffer += written;
         n -= (size_t)written;
@@ -95,12 +98,12 @@ static inline int writen(int sock, const char *buffer, size_t n)
     return 0;
 }
 
-static inline long milliseconds(void)
+static inline long long milliseconds(void)
 {
     struct timespec now;
 
     clock_gettime(CLOCK_MONOTONIC, &now);
-    return now.tv_sec * 1000L + now.tv_nsec / 1000000L;
+    return now.tv_sec * 1000LL + now.tv_nsec / 1000000;
 }
 
 // Say that no more will come, then read until the client closes too: a close
@@ -109,8 +112,8 @@ static inline long milliseconds(void)
 static inline void drain(int sock, int ms)
 {
     char rest[1024];
-    long first = -1;
-    long left = ms;
+    long long first = -1;
+    long long left = ms;
     ssize_t n;
 
     shutdown(sock, SHUT_WR);
@@ -131,6 +134,7 @@ static inline void print_piece(const char *piece, size_t length)
     memcpy(string, piece, length);
     string[length] = '\0';
     fputs(visible_text(string), stdout);
+    flush_stdout();
 }
 
 // Read to the end, and print it as it comes, up to its first NUL.

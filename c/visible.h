@@ -1,9 +1,9 @@
 // visible.h: text from the network, made safe to print.
 // Twin: src/visible.rs.
 //
-// Valid UTF-8 stands as it is. Control characters, the characters that reorder
-// or break lines, and bytes that are not UTF-8 become \n, \r, \t or \xNN, so
-// that a peer can neither drive the terminal nor forge a line of the log.
+// Control characters, the characters that reorder or break lines, and bytes that
+// are not UTF-8 become \n, \r, \t or \xNN, so that a peer can neither drive the
+// terminal nor forge a line of the log. All else stands as it is, a backslash too.
 
 #ifndef PRISE_VISIBLE_H
 #define PRISE_VISIBLE_H

@@ -60,7 +60,7 @@ fn start_the_server(programs: &Programs) -> Result<Server, Unexpected> {
     println!("   server $ prise server fork --port 0");
     let mut command = Command::new(&programs.prise);
     command.args(["server", "fork", "--port", "0"]).stdin(Stdio::null()).stdout(Stdio::piped());
-    let running = launch(&mut command);
+    let running = start(&mut command);
     SERVER.store(running.pid() as i32, Ordering::Relaxed);
     let mut server = Server { running, port: 0, shown: 0 };
     server.port = within("the server prints \"port N\", and waits", || {
@@ -192,6 +192,9 @@ impl Server {
         if children.len() != count || zombies > 0 {
             return Err(format!("{} children, {zombies} of them zombies", children.len()));
         }
+        if let Some(awake) = children.iter().find(|child| child.state == 'R') {
+            return Err(format!("child {} not yet asleep", awake.pid));
+        }
         children.sort_by_key(|child| child.pid);
         children.insert(0, parent);
         Ok(children)
@@ -230,7 +233,7 @@ impl Client {
         println!("   {name:6} $ {} {}", shown.unwrap_or(program).display(), arguments.join(" "));
         let mut command = Command::new(program);
         command.args(arguments).stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
-        let mut running = launch(&mut command);
+        let mut running = start(&mut command);
         let stdin = Some(running.stdin());
         Client { name, message: format!("hello from {name}"), running, stdin }
     }
@@ -388,12 +391,4 @@ fn kill_server_and_exit(status: i32) -> ! {
 
 fn signals() -> SigSet {
     [Signal::SIGINT, Signal::SIGTERM, Signal::SIGHUP].into_iter().collect()
-}
-
-/// Start a program, which would inherit the signals blocked.
-fn launch(command: &mut Command) -> Running {
-    signals().thread_unblock().expect("signals can be unblocked");
-    let running = start(command);
-    signals().thread_block().expect("signals can be blocked");
-    running
 }

@@ -72,7 +72,9 @@ pub enum Client {
     /// conforming server answers 400.
     ///
     /// Tutorial: section 5.c. Twin: c/client/send.c.
-    #[command(after_long_help = "Example:\n  nc -l 8080 &  prise client send 127.0.0.1 8080")]
+    #[command(
+        after_long_help = "Example:\n  nc -l 8080\n  prise client send 127.0.0.1 8080    (in another terminal)"
+    )]
     Send {
         /// Where to connect to
         #[command(flatten)]
@@ -82,10 +84,12 @@ pub enum Client {
     ///
     /// Shows recv(2): one call, which brings at most 2000 bytes and as few as the network pleases.
     /// With --host it is a conforming HTTP/1.1 client that reads to the end.
-    /// Control characters in the reply are shown as \xNN.
+    /// Control characters in the reply are shown as \xNN. There is no time limit.
     ///
     /// Tutorial: sections 5.d and 5.e. Twin: c/client/recv.c.
-    #[command(after_long_help = "Example:\n  prise client recv 127.0.0.1 8080 --host localhost")]
+    #[command(
+        after_long_help = "Example:\n  python3 -m http.server 8080\n  prise client recv 127.0.0.1 8080 --host localhost    (in another terminal)"
+    )]
     Recv {
         /// Where to connect to
         #[command(flatten)]
@@ -132,7 +136,9 @@ pub enum Server {
     /// Shows bind(2), listen(2), accept(2).
     ///
     /// Tutorial: section 7.b. Twin: c/server/accept.c.
-    #[command(after_long_help = "Example:\n  prise server accept &  telnet localhost 8888")]
+    #[command(
+        after_long_help = "Example:\n  prise server accept\n  telnet localhost 8888    (in another terminal)"
+    )]
     Accept {
         /// Where to listen
         #[command(flatten)]
@@ -143,7 +149,9 @@ pub enum Server {
     /// Shows what accept(2) says of the peer, inet_ntoa and ntohs, and write(2) on a socket.
     ///
     /// Tutorial: sections 7.c and 7.d. Twin: c/server/reply.c.
-    #[command(after_long_help = "Example:\n  prise server reply &  telnet localhost 8888")]
+    #[command(
+        after_long_help = "Example:\n  prise server reply\n  telnet localhost 8888    (in another terminal)"
+    )]
     Reply {
         /// Where to listen
         #[command(flatten)]
@@ -154,7 +162,9 @@ pub enum Server {
     /// Shows an iterative server: while it talks to one client, the next waits in the backlog.
     ///
     /// Tutorial: section "4. Serveur live". Twin: c/server/loop.c.
-    #[command(after_long_help = "Example:\n  prise server loop &  telnet localhost 8888")]
+    #[command(
+        after_long_help = "Example:\n  prise server loop\n  telnet localhost 8888    (in another terminal)"
+    )]
     Loop {
         /// Where to listen
         #[command(flatten)]
@@ -163,13 +173,15 @@ pub enum Server {
     /// Fork one process per client
     ///
     /// Shows fork(2), a child that serves while the parent accepts, and children reaped through
-    /// SIGCHLD. A message is a line, 255 bytes, or what came before a pause of a second and a half;
-    /// the reply is 18 bytes, "ok" and 16 NULs.
-    /// Control characters in a message are shown as \xNN.
+    /// SIGCHLD. A message is what comes until a newline or a NUL is in it, or 255 bytes, or the
+    /// client's end of file, or a pause of a second and a half. The reply is 18 bytes, "ok" and 16
+    /// NULs. Control characters in a message are shown as \n, \r, \t or \xNN.
+    ///
+    /// SIGTERM and SIGINT end the parent; a child goes on until its client is served.
     ///
     /// Tutorial: section "5. fork()". Twin: c/server/fork.c.
     #[command(
-        after_long_help = "Example:\n  prise server fork &  echo hello | prise client message localhost 8888 --reply"
+        after_long_help = "Example:\n  prise server fork\n  echo hello | prise client message localhost 8888 --reply    (in another terminal)"
     )]
     Fork {
         /// Where to listen
@@ -187,7 +199,7 @@ pub struct To {
     /// The server's address, a dotted quad: inet_addr resolves no names
     #[arg(default_value = "172.217.22.78")]
     pub host: String,
-    /// The server's port
+    /// The server's port: htons puts it into network byte order
     #[arg(default_value_t = 80)]
     pub port: u16,
 }
@@ -195,10 +207,10 @@ pub struct To {
 /// Where a server listens.
 #[derive(Args)]
 pub struct On {
-    /// The port to listen on, on every interface; 0 picks a free one and prints it
+    /// The port to listen on, on every IPv4 interface; 0 picks a free one and prints it
     #[arg(long, default_value_t = 8888)]
     pub port: u16,
-    /// How many connections may wait for accept
+    /// How many connections may wait for accept: 3 in the tutorial, where a busy server wants 4096
     #[arg(long, value_name = "N", default_value_t = 3, value_parser = value_parser!(i32).range(0..))]
     pub backlog: i32,
 }

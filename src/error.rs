@@ -33,7 +33,7 @@ pub enum Error {
     Host {
         /// What was attempted.
         what: &'static str,
-        /// Why it failed: `HOST_NOT_FOUND`, `TRY_AGAIN`, `NO_RECOVERY`, `NO_DATA`.
+        /// Why it failed: `HOST_NOT_FOUND`, `TRY_AGAIN`, `NO_RECOVERY`, `NO_DATA`, `NETDB_INTERNAL`.
         h_errno: i32,
     },
     /// `inet_addr` does not take this for a dotted quad.
@@ -78,6 +78,8 @@ impl Error {
         ExitCode::from(exit as u8)
     }
 }
+
+impl std::error::Error for Error {}
 
 impl Display for Error {
     fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {

@@ -34,7 +34,7 @@ unsafe extern "C" {
     fn h_errno_location() -> *const c_int;
     #[cfg(any(target_os = "openbsd", target_os = "macos"))]
     #[link_name = "h_errno"]
-    static H_ERRNO: c_int;
+    static mut H_ERRNO: c_int;
 }
 
 // ---- sockets ----
@@ -56,7 +56,8 @@ pub fn sockaddr_in() -> sockaddr_in {
     address
 }
 
-/// Bind a socket to an address: `int bind(int, const struct sockaddr *, socklen_t)`.
+/// Bind a socket to an address, its parts in network byte order:
+/// `int bind(int, const struct sockaddr *, socklen_t)`.
 ///
 /// # Errors
 /// EADDRINUSE, EACCES (a port below 1024), EADDRNOTAVAIL, and those of bind(2).
@@ -80,7 +81,8 @@ pub fn listen(socket: &OwnedFd, backlog: c_int) -> Result<()> {
     Errno::result(unsafe { libc::listen(socket.as_raw_fd(), backlog) }).map(drop)
 }
 
-/// Accept a connection, with its peer's address: `int accept(int, struct sockaddr *, socklen_t *)`.
+/// Accept a connection, with its peer's address, its parts in network byte order:
+/// `int accept(int, struct sockaddr *, socklen_t *)`.
 /// (nix's accept gives no address.)
 ///
 /// # Errors
@@ -97,7 +99,8 @@ pub fn accept(socket: &OwnedFd) -> Result<(OwnedFd, sockaddr_in)> {
     Ok((unsafe { OwnedFd::from_raw_fd(fd) }, address))
 }
 
-/// Connect a socket to an address: `int connect(int, const struct sockaddr *, socklen_t)`.
+/// Connect a socket to an address, its parts in network byte order:
+/// `int connect(int, const struct sockaddr *, socklen_t)`.
 ///
 /// # Errors
 /// ECONNREFUSED, ETIMEDOUT, ENETUNREACH, and those of connect(2).
@@ -109,7 +112,8 @@ pub fn connect(socket: &OwnedFd, address: &sockaddr_in) -> Result<()> {
         .map(drop)
 }
 
-/// The address that a socket is bound to: `int getsockname(int, struct sockaddr *, socklen_t *)`.
+/// The address that a socket is bound to, its parts in network byte order:
+/// `int getsockname(int, struct sockaddr *, socklen_t *)`.
 ///
 /// # Errors
 /// Those of getsockname(2).
@@ -204,6 +208,9 @@ pub fn gethostbyname(name: &str) -> std::result::Result<Hostent, c_int> {
     let host = unsafe { c_gethostbyname(name.as_ptr()) };
     // SAFETY: gethostbyname returns a null pointer or its static hostent, and nothing writes to it: there is one thread.
     let host = unsafe { host.as_ref() }.ok_or_else(h_errno)?;
+    if host.h_addrtype != libc::AF_INET || host.h_length as usize != size_of::<in_addr>() {
+        return Err(NO_DATA);
+    }
     let mut h_addr_list = Vec::new();
     let mut entry = host.h_addr_list;
     loop {
@@ -212,7 +219,7 @@ pub fn gethostbyname(name: &str) -> std::result::Result<Hostent, c_int> {
         if address.is_null() {
             break;
         }
-        // SAFETY: an entry of an AF_INET hostent points to the h_length (4) bytes of an in_addr, of any alignment.
+        // SAFETY: an entry points to h_length bytes, which is the size of an in_addr, of any alignment.
         h_addr_list.push(unsafe { address.cast::<in_addr>().read_unaligned() });
         // SAFETY: *entry was not the null pointer that ends the array, so the array goes on.
         entry = unsafe { entry.add(1) };
@@ -263,7 +270,8 @@ pub fn fork() -> Result<ForkResult> {
 }
 
 /// Reap a child that has ended, if there is one: `pid_t waitpid(-1, NULL, WNOHANG)`. None: there is
-/// no child, or none has ended. (nix's waitpid gives EINVAL for one that a real-time signal killed.)
+/// no child, or none has ended; EINTR cannot be, since it never waits. (nix's waitpid gives EINVAL for
+/// a child that a real-time signal killed.)
 ///
 /// <https://pubs.opengroup.org/onlinepubs/9799919799/functions/waitpid.html>
 pub fn waitpid_nohang() -> Option<Pid> {
@@ -287,6 +295,8 @@ pub fn _exit(status: c_int) -> ! {
 pub enum Handler {
     /// `SIG_DFL`
     Default,
+    /// `SIG_IGN`
+    Ignore,
     /// [`reap_children`]
     ReapChildren,
 }
@@ -302,6 +312,7 @@ pub fn sigaction(signal: Signal, handler: Handler) -> Result<()> {
     use nix::sys::signal::{SaFlags, SigAction, SigHandler, SigSet};
     let handler = match handler {
         Handler::Default => SigHandler::SigDfl,
+        Handler::Ignore => SigHandler::SigIgn,
         Handler::ReapChildren => SigHandler::Handler(reap_children),
     };
     let action = SigAction::new(handler, SaFlags::SA_RESTART | SaFlags::SA_NOCLDSTOP, SigSet::empty());

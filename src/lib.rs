@@ -1,19 +1,21 @@
 //! *prise*: Unix servers that fork one process per client.
 //!
-//! The module list is the map:
+//! The module list is the map. Nothing here starts a thread, and nothing may: `fork` copies one.
 
-#![cfg(unix)]
+#[cfg(not(unix))]
+compile_error!("prise is about Unix processes and sockets");
 
 // the commands, one folder each
 pub mod client; // prise client …: six programs of the tutorial, a file each
 pub mod server; // prise server …: four programs of the tutorial, a file each
 
-// the command line, for main alone
-pub mod cli;
+// for main alone
+pub mod cli; // the command line
+pub mod error; // `what: strerror`, h_errno, exit codes
+pub mod runtime; // what happens before a program's first step: c/runtime.h
 
 // what the programs stand on
-pub mod error; // `what: strerror`, h_errno, exit codes
-pub mod ffi; // the only unsafe: what nix does not give
-pub mod stdio; // printf!, puts, fgets
-pub mod stream; // what several programs do with a TCP stream: c/stream.h
-pub mod visible; // text from the network, made safe to print: c/visible.h
+mod ffi; // the only unsafe: what nix does not give
+mod stdio; // printf!, puts, fgets
+mod stream; // what several programs do with a TCP stream: c/stream.h
+mod visible; // text from the network, made safe to print: c/visible.h

@@ -4,9 +4,10 @@ use std::process::ExitCode;
 
 use prise::cli::{self, Client, Command, Server};
 use prise::error::Error;
-use prise::{client, server};
+use prise::{client, runtime, server};
 
 fn main() -> ExitCode {
+    runtime::start();
     match cli::parse().and_then(run) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => error.report(),

@@ -4,11 +4,11 @@
 //! kept back: what one `printf!` prints, up to [`LINE`] bytes, goes out in one write(2).
 
 use std::fmt::{self, Write as _};
-use std::io::{self, BufRead, Read};
+use std::io;
 use std::sync::atomic::{AtomicBool, AtomicI32, Ordering::Relaxed};
 
 use nix::errno::Errno;
-use nix::unistd::write;
+use nix::unistd::{read, write};
 
 use crate::error::{Error, perror};
 
@@ -32,9 +32,10 @@ impl Line {
         let mut rest = &self.bytes[..self.len];
         while !rest.is_empty() {
             match write(io::stdout(), rest) {
-                Ok(n) => rest = &rest[n..],
+                Ok(n @ 1..) => rest = &rest[n..],
                 Err(Errno::EINTR) => {}
-                Err(errno) => {
+                failed => {
+                    let errno = failed.err().unwrap_or(Errno::EIO);
                     let _ = FAILED.compare_exchange(0, errno as i32, Relaxed, Relaxed);
                     break;
                 }
@@ -58,11 +59,10 @@ impl fmt::Write for Line {
 }
 
 /// Print to stdout, as C's `printf`.
-#[macro_export]
 macro_rules! printf {
     ($($argument:tt)*) => { $crate::stdio::vprintf(format_args!($($argument)*)) };
 }
-pub use crate::printf;
+pub(crate) use printf;
 
 /// Print to stdout what `format_args!` made; [`printf!`] calls it.
 pub fn vprintf(arguments: fmt::Arguments<'_>) {
@@ -95,18 +95,20 @@ pub fn flush_stdout() -> Result<(), Error> {
 }
 
 /// Read a line of stdin, of at most one byte less than `buffer` holds, as C's `fgets`: the newline
-/// stays, and the bytes after it keep their value. At the end of file, nothing is read.
+/// stays, and the bytes after it keep their value. At the end of file, nothing is read. (std's stdin
+/// takes a descriptor that cannot be read for an empty one.)
 ///
 /// # Errors
-/// Those of read(2).
+/// Those of read(2), less EINTR.
 pub fn fgets(buffer: &mut [u8]) -> Result<(), Errno> {
-    let mut line = Vec::with_capacity(buffer.len());
-    let most = buffer.len() as u64 - 1;
-    match io::stdin().lock().take(most).read_until(b'\n', &mut line) {
-        Ok(n) => {
-            buffer[..n].copy_from_slice(&line);
-            Ok(())
+    let mut len = 0;
+    while len + 1 < buffer.len() && !buffer[..len].ends_with(b"\n") {
+        match read(io::stdin(), &mut buffer[len..=len]) {
+            Ok(0) => break,
+            Ok(n) => len += n,
+            Err(Errno::EINTR) => {}
+            Err(errno) => return Err(errno),
         }
-        Err(error) => Err(Errno::from_raw(error.raw_os_error().unwrap_or(libc::EIO))),
     }
+    Ok(())
 }

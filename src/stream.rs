@@ -19,7 +19,7 @@ pub const BACK_OFF_MS: u16 = 100;
 /// How long a child waits for the next piece of a message: a piece that was lost
 /// once is sent again after at most a second (RFC 6298).
 pub const PIECE_MS: u16 = 1500;
-/// How long a server waits, in all, for a client to close.
+/// How long a server waits for a client that says nothing more to close; see [`drain`].
 pub const LINGER_MS: u16 = 2000;
 /// The same where the next client waits meanwhile.
 pub const SHORT_LINGER_MS: u16 = 100;
@@ -59,11 +59,12 @@ pub fn readable(sock: &OwnedFd, ms: u16) -> bool {
 /// Write all of a buffer, in as many pieces as it takes (Stevens' writen).
 ///
 /// # Errors
-/// EPIPE, ECONNRESET, and those of write(2), less EINTR.
+/// EPIPE, ECONNRESET, and those of write(2), less EINTR; EIO when nothing is written, which never is.
 pub fn writen(sock: &OwnedFd, mut buffer: &[u8]) -> Result<(), Errno> {
     while !buffer.is_empty() {
         match write(sock, buffer) {
             Err(Errno::EINTR) => continue,
+            Ok(0) => return Err(Errno::EIO),
             written => buffer = &buffer[written?..],
         }
     }

@@ -1,9 +1,9 @@
 //! Text from the network, made safe to print.
 //! Twin: `c/visible.h`.
 //!
-//! Valid UTF-8 stands as it is. Control characters, the characters that reorder or break lines, and
-//! bytes that are not UTF-8 become `\n`, `\r`, `\t` or `\xNN`, so that a peer can neither drive the
-//! terminal nor forge a line of the log. As in C, a string ends at its first NUL.
+//! Control characters, the characters that reorder or break lines, and bytes that are not UTF-8 become
+//! `\n`, `\r`, `\t` or `\xNN`, so that a peer can neither drive the terminal nor forge a line of the
+//! log. All else stands as it is, a backslash too. As in C, a string ends at its first NUL.
 
 use std::fmt::{self, Display, Formatter, Write};
 

@@ -111,7 +111,7 @@ fn bind_failed(program: &str) -> &str {
 fn a_port_below_1024_is_denied_to_all_but_root() {
     let free = fs::read_to_string("/proc/sys/net/ipv4/ip_unprivileged_port_start").unwrap_or_default();
     if free.trim().parse().is_ok_and(|first: u32| first <= 80) {
-        eprintln!("skipped: any user may bind port 80 here (net.ipv4.ip_unprivileged_port_start)");
+        support::skipped("any user may bind port 80 here (net.ipv4.ip_unprivileged_port_start)");
         return;
     }
     // where another user can read them

@@ -17,7 +17,8 @@ int main(int argc, char **argv)
     const char *hostname = "www.google.com";
     char ip[16];
     struct hostent *he;
-    struct in_addr **addr_list;
+    char **addr_list;
+    struct in_addr addr;
 
     start();
     client_args(argc, argv, (struct client_args){.synopsis = "resolve [NAME]", .host = &hostname});
@@ -30,8 +31,9 @@ int main(int argc, char **argv)
     }
 
     // print its first address
-    addr_list = (struct in_addr **)he->h_addr_list;
-    snprintf(ip, sizeof(ip), "%s", inet_ntoa(*addr_list[0]));
+    addr_list = he->h_addr_list;
+    memcpy(&addr, addr_list[0], sizeof(addr));
+    snprintf(ip, sizeof(ip), "%s", inet_ntoa(addr));
     printf("%s resolved to : %s\n", hostname, ip);
 
     return flush_stdout();

@@ -17,12 +17,13 @@ int main(int argc, char **argv)
     int socket_desc, new_socket;
     int on = 1;
     socklen_t c;
-    struct sockaddr_in server, client;
+    struct sockaddr_in server, client = {0};
     unsigned short port = 8888;
     int backlog = 3;
 
     start();
-    server_args(argc, argv, &port, &backlog, NULL);
+    server_args(argc, argv, (struct server_args){
+        .synopsis = "accept [--port PORT] [--backlog N]", .port = &port, .backlog = &backlog});
 
     // create the socket
     socket_desc = socket(AF_INET, SOCK_STREAM, 0);
@@ -31,7 +32,7 @@ int main(int argc, char **argv)
         return 1;
     }
 
-    // let a restart bind at once, while old connections wait in TIME_WAIT
+    // Differs: let a restart bind at once, while old connections wait in TIME_WAIT
     setsockopt(socket_desc, SOL_SOCKET, SO_REUSEADDR, &on, sizeof(on));
 
     // fill in the address: every interface, the port in network byte order
@@ -57,10 +58,13 @@ int main(int argc, char **argv)
     puts("Waiting for incoming connections...\n");
     flush_stdout();
 
-    // accept a client
-    c = sizeof(client);
-    while ((new_socket = accept(socket_desc, (struct sockaddr *)&client, &c)) < 0)
-        back_off("accept failed");
+    // accept a client; Differs: a failed accept ends nothing
+    do {
+        c = sizeof(client);
+        new_socket = accept(socket_desc, (struct sockaddr *)&client, &c);
+        if (new_socket < 0)
+            back_off("accept failed");
+    } while (new_socket < 0);
     puts("Connection accepted\n");
 
     // close the client's socket

@@ -24,7 +24,7 @@ int main(int argc, char **argv)
     pid_t pid;
     socklen_t n;
     struct sockaddr_in server;
-    struct sockaddr_in client;
+    struct sockaddr_in client = {0};
     struct sigaction action;
     sigset_t set;
     unsigned short port = 8888;
@@ -32,9 +32,10 @@ int main(int argc, char **argv)
     int no_reap = 0;
 
     start();
-    server_args(argc, argv, &port, &backlog, &no_reap);
+    server_args(argc, argv, (struct server_args){
+        .synopsis = "fork [--port PORT] [--backlog N] [--no-reap]", .port = &port, .backlog = &backlog, .no_reap = &no_reap});
 
-    // reap children through SIGCHLD, even if it came blocked or ignored
+    // Differs: reap children through SIGCHLD, even if it came blocked or ignored
     action.sa_handler = no_reap ? SIG_DFL : reap_children;
     action.sa_flags = SA_RESTART | SA_NOCLDSTOP;
     sigemptyset(&action.sa_mask);
@@ -50,7 +51,7 @@ int main(int argc, char **argv)
         return 1;
     }
 
-    // let a restart bind at once, while old connections wait in TIME_WAIT
+    // Differs: let a restart bind at once, while old connections wait in TIME_WAIT
     setsockopt(socket_desc, SOL_SOCKET, SO_REUSEADDR, &on, sizeof(on));
 
     // fill in the address: every interface, the port in network byte order
@@ -77,13 +78,17 @@ int main(int argc, char **argv)
     flush_stdout();
 
     for (;;) {
-        // accept a client
-        n = sizeof(client);
-        while ((new_socket = accept(socket_desc, (struct sockaddr *)&client, &n)) < 0)
-            back_off("ERROR on accept");
+        // accept a client; Differs: a failed accept ends nothing
+        do {
+            n = sizeof(client);
+            new_socket = accept(socket_desc, (struct sockaddr *)&client, &n);
+            if (new_socket < 0)
+                back_off("ERROR on accept");
+        } while (new_socket < 0);
 
-        // print the client's address, and flush it: a child must not print it again
+        // print the client's address
         printf("Connection from %s:%d accepted\n", inet_ntoa(client.sin_addr), ntohs(client.sin_port));
+        // Differs: flush it, or the child prints it again
         flush_stdout();
 
         // fork a child for the client
@@ -95,7 +100,7 @@ int main(int argc, char **argv)
             break;
         case 0:
             close(socket_desc); // the child's copy: the parent accepts
-            child_process(new_socket);
+            child_process(new_socket); // never returns
         default:
             close(new_socket); // the parent's copy: the child serves
         }
@@ -109,8 +114,8 @@ static _Noreturn void child_process(int sock)
     size_t len = 0;
     ssize_t n;
 
-    // read the client's message, in pieces: a line, 255 bytes, or all that comes
-    while (len < 255 && strlen(buffer) == len && memchr(buffer, '\n', len) == NULL) {
+    // Differs: read the client's message in pieces: a line, 255 bytes, or all that comes
+    while (len < 255 && memchr(buffer, '\0', len) == NULL && memchr(buffer, '\n', len) == NULL) {
         if (len > 0 && !readable(sock, PIECE_MS))
             break;
         n = read(sock, buffer + len, 255 - len);
@@ -125,17 +130,17 @@ static _Noreturn void child_process(int sock)
         len += (size_t)n;
     }
 
-    // print the message
+    // print the message; Differs: it cannot drive the terminal or forge a line
     printf("Message from client: %s\n", visible_line(buffer));
     flush_stdout();
 
-    // write the reply: 18 bytes, "ok" and 16 NULs
+    // Differs: write a reply that is 18 bytes long, "ok" and 16 NULs
     if (writen(sock, reply, sizeof(reply)) < 0) {
         perror("ERROR writing to socket");
         _exit(1);
     }
 
-    // close the client's socket, once the client has read
+    // Differs: close the client's socket once the client has read
     drain(sock, LINGER_MS);
     close(sock);
     _exit(0);

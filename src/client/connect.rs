@@ -10,6 +10,9 @@ use crate::ffi::{connect, htons, inet_addr, sockaddr_in};
 use crate::stdio::{flush_stdout, puts};
 
 /// `prise client connect`
+///
+/// # Errors
+/// The call that failed, with its reason; or [`Error::Stdout`], when not everything could be printed.
 pub fn main(host: &str, port: u16) -> Result<(), Error> {
     // create the socket
     let socket_desc = socket(AddressFamily::Inet, SockType::Stream, SockFlag::empty(), None)

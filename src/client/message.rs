@@ -14,6 +14,9 @@ use crate::stream::{print_to_end, writen};
 use crate::visible::visible_line;
 
 /// `prise client message`
+///
+/// # Errors
+/// The call that failed, with its reason; or [`Error::Stdout`], when not everything could be printed.
 pub fn main(host: &str, portno: u16, reply: bool) -> Result<(), Error> {
     // create the socket
     let socket_desc = socket(AddressFamily::Inet, SockType::Stream, SockFlag::empty(), None)

@@ -15,6 +15,9 @@ use crate::stream::print_to_end;
 use crate::visible::visible_text;
 
 /// `prise client recv`
+///
+/// # Errors
+/// The call that failed, with its reason; or [`Error::Stdout`], when not everything could be printed.
 pub fn main(host: &str, port: u16, name: Option<&str>) -> Result<(), Error> {
     // create the socket
     let socket_desc = socket(AddressFamily::Inet, SockType::Stream, SockFlag::empty(), None)

@@ -7,6 +7,9 @@ use crate::ffi::{gethostbyname, inet_ntoa};
 use crate::stdio::{flush_stdout, printf};
 
 /// `prise client resolve`
+///
+/// # Errors
+/// The call that failed, with its reason; or [`Error::Stdout`], when not everything could be printed.
 pub fn main(hostname: &str) -> Result<(), Error> {
     // resolve the name
     let he = gethostbyname(hostname).map_err(herror("gethostbyname"))?;

@@ -20,8 +20,11 @@ use crate::stream::{LINGER_MS, PIECE_MS, back_off, drain, print_chosen_port, rea
 use crate::visible::visible_line;
 
 /// `prise server fork`
+///
+/// # Errors
+/// The call that failed, with its reason; or [`Error::Stdout`], when not everything could be printed.
 pub fn main(port: u16, backlog: i32, no_reap: bool) -> Result<(), Error> {
-    // reap children through SIGCHLD, even if it came blocked or ignored
+    // Differs: reap children through SIGCHLD, even if it came blocked or ignored
     let handler = if no_reap { Handler::Default } else { Handler::ReapChildren };
     sigaction(Signal::SIGCHLD, handler).ok();
     sigprocmask(SigmaskHow::SIG_UNBLOCK, Some(&SigSet::from(Signal::SIGCHLD)), None).ok();
@@ -30,7 +33,7 @@ pub fn main(port: u16, backlog: i32, no_reap: bool) -> Result<(), Error> {
     let socket_desc = socket(AddressFamily::Inet, SockType::Stream, SockFlag::empty(), None)
         .map_err(perror("ERROR opening socket"))?;
 
-    // let a restart bind at once, while old connections wait in TIME_WAIT
+    // Differs: let a restart bind at once, while old connections wait in TIME_WAIT
     setsockopt(&socket_desc, ReuseAddr, &true).ok();
 
     // fill in the address: every interface, the port in network byte order
@@ -52,7 +55,7 @@ pub fn main(port: u16, backlog: i32, no_reap: bool) -> Result<(), Error> {
     flush_stdout().ok();
 
     loop {
-        // accept a client
+        // accept a client; Differs: a failed accept ends nothing
         let (new_socket, client) = loop {
             match accept(&socket_desc) {
                 Ok(accepted) => break accepted,
@@ -60,8 +63,9 @@ pub fn main(port: u16, backlog: i32, no_reap: bool) -> Result<(), Error> {
             }
         };
 
-        // print the client's address, and flush it: a child must not print it again
+        // print the client's address
         printf!("Connection from {}:{} accepted\n", inet_ntoa(client.sin_addr), ntohs(client.sin_port));
+        // Differs: flush it, or the child prints it again
         flush_stdout().ok();
 
         // fork a child for the client
@@ -72,7 +76,7 @@ pub fn main(port: u16, backlog: i32, no_reap: bool) -> Result<(), Error> {
             }
             Ok(ForkResult::Child) => {
                 close(socket_desc).ok(); // the child's copy: the parent accepts
-                child_process(new_socket)
+                child_process(new_socket) // never returns
             }
             Ok(ForkResult::Parent { .. }) => {
                 close(new_socket).ok(); // the parent's copy: the child serves
@@ -82,16 +86,16 @@ pub fn main(port: u16, backlog: i32, no_reap: bool) -> Result<(), Error> {
 }
 
 fn child_process(sock: OwnedFd) -> ! {
-    let mut buffer = [0; 255];
-    let mut reply = [0; 18];
+    let mut buffer = [0; 256];
+    let reply = *b"ok\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0";
     let mut len = 0;
 
-    // read the client's message, in pieces: a line, 255 bytes, or all that comes
+    // Differs: read the client's message in pieces: a line, 255 bytes, or all that comes
     while len < 255 && !buffer[..len].contains(&0) && !buffer[..len].contains(&b'\n') {
         if len > 0 && !readable(&sock, PIECE_MS) {
             break;
         }
-        match read(&sock, &mut buffer[len..]) {
+        match read(&sock, &mut buffer[len..255]) {
             Err(Errno::EINTR) => continue,
             Err(errno) => {
                 perror("ERROR reading from socket")(errno).print();
@@ -102,19 +106,20 @@ fn child_process(sock: OwnedFd) -> ! {
         }
     }
 
-    // print the message
+    // print the message; Differs: it cannot drive the terminal or forge a line
     printf!("Message from client: {}\n", visible_line(&buffer));
     flush_stdout().ok();
 
-    // write the reply: 18 bytes, "ok" and 16 NULs
-    reply[..2].copy_from_slice(b"ok");
+    // Differs: write a reply that is 18 bytes long, "ok" and 16 NULs
     if let Err(errno) = writen(&sock, &reply) {
         perror("ERROR writing to socket")(errno).print();
         _exit(1)
     }
 
-    // close the client's socket, once the client has read
+    // Differs: close the client's socket once the client has read
     drain(&sock, LINGER_MS);
     close(sock).ok();
     _exit(0)
 }
+
+// reap_children, the SIGCHLD handler, is in src/ffi.rs: to set one is unsafe.

@@ -13,12 +13,15 @@ use crate::stdio::{flush_stdout, printf, puts};
 use crate::stream::{SHORT_LINGER_MS, back_off, drain, print_chosen_port, writen};
 
 /// `prise server loop`
+///
+/// # Errors
+/// The call that failed, with its reason; or [`Error::Stdout`], when not everything could be printed.
 pub fn main(port: u16, backlog: i32) -> Result<(), Error> {
     // create the socket
     let socket_desc = socket(AddressFamily::Inet, SockType::Stream, SockFlag::empty(), None)
         .map_err(perror("Could not create socket"))?;
 
-    // let a restart bind at once, while old connections wait in TIME_WAIT
+    // Differs: let a restart bind at once, while old connections wait in TIME_WAIT
     setsockopt(&socket_desc, ReuseAddr, &true).ok();
 
     // fill in the address: every interface, the port in network byte order
@@ -40,7 +43,7 @@ pub fn main(port: u16, backlog: i32) -> Result<(), Error> {
     flush_stdout().ok();
 
     loop {
-        // accept a client
+        // accept a client; Differs: a failed accept ends nothing
         let (new_socket, client) = loop {
             match accept(&socket_desc) {
                 Ok(accepted) => break accepted,
@@ -58,7 +61,7 @@ pub fn main(port: u16, backlog: i32) -> Result<(), Error> {
             perror("write failed")(errno).print();
         }
 
-        // close the client's socket, once the client has read
+        // Differs: close the client's socket once the client has read
         drain(&new_socket, SHORT_LINGER_MS);
         close(new_socket).ok();
     }

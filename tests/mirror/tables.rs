@@ -56,6 +56,11 @@ pub const CALLS: &[Rule] = &[
     // addresses
     same("memset(&server", "sockaddr_in()", "an address that is all zero"),
     same("memcpy(&server_addr.sin_addr,", "server_addr.sin_addr =", "Rust's assignment copies"),
+    c_only(
+        "memcpy(&addr, addr_list[0],",
+        "C's list points to the bytes of addresses, Rust's holds addresses",
+    ),
+    same("inet_ntoa(addr)", "inet_ntoa(addr_list[0])", "as the line above"),
     same("bad_address(", "Error::Address(", "said on stderr, exit code 2"),
     rust_only(".ok_or_else(", "None is INADDR_NONE"),
     rust_only(".ok_or_else?", "bad_address does not return"),
@@ -64,11 +69,10 @@ pub const CALLS: &[Rule] = &[
     same("snprintf(message,", "String::from(", "a request that is always the same"),
     same("snprintf(message,", "format(", "a request that names its host"),
     same("strlen(message)", ".as_bytes()", "how many bytes there are to send"),
-    same("strlen(buffer)", ".contains(&0)", "whether a NUL has come"),
+    same("memchr(buffer, '\\0',", ".contains(&0)", "whether a NUL has come"),
     same("memchr(buffer, '\\n',", ".contains(&b'\\n')", "whether a newline has come"),
     c_only("snprintf(ip,", "Rust's inet_ntoa has copied the static buffer"),
     c_only("memset(buffer,", "a Rust array is all zero from its declaration on"),
-    rust_only(".copy_from_slice(", "C copies the text where it declares the array"),
     rust_only(".is_none()", "C compares with NULL"),
     c_only("ferror(stdin)", "Rust's fgets returns the error, and nothing at the end of file"),
     same("fgets(buffer, 255, stdin)", "fgets(&mut buffer[..255])", "a slice knows its length"),
@@ -133,6 +137,7 @@ pub const VARIABLES: &[Only] = &[
     only(Side::Rust, "server/fork main", "handler", "C: action.sa_handler"),
     only(Side::C, "main", "argc", "clap reads the command line"),
     only(Side::C, "main", "argv", "clap reads the command line"),
+    only(Side::C, "client/resolve", "addr", "Rust's list holds addresses, C's points to their bytes"),
     only(Side::C, "server/", "on", "Rust: true, in place"),
     only(Side::C, "server/", "c", "Rust's accept knows the size of an address"),
     only(Side::C, "server/fork main", "n", "Rust's accept knows the size of an address"),
@@ -144,6 +149,13 @@ pub const VARIABLES: &[Only] = &[
 pub const TEXTS: &[Only] = &[
     only(Side::C, "client/", "172.217.22.78", "a default of the command line: src/cli.rs"),
     only(Side::C, "client/resolve", "www.google.com", "a default of the command line: src/cli.rs"),
+    only(Side::C, "server/fork child", "ok", "C fills the rest of an array with NULs"),
+    only(
+        Side::Rust,
+        "server/fork child",
+        "ok\\0\\0\\0\\0\\0\\0\\0\\0\\0\\0\\0\\0\\0\\0\\0\\0",
+        "Rust spells them out",
+    ),
     only(Side::C, "client/resolve", "{}", "Rust's inet_ntoa has copied the static buffer"),
 ];
 

@@ -5,6 +5,7 @@ use std::sync::Mutex;
 
 use similar::{ChangeTag, TextDiff};
 
+use crate::rewrite::REWRITES;
 use crate::stage::Outcome;
 use crate::support;
 
@@ -24,13 +25,14 @@ pub struct Row {
     between: Between,
     programs: Vec<String>,
     shows: Vec<Shows>,
-    /// The tests that show it, as `file.rs::name` or `parity scenario`.
+    /// The tests that show it, as `parity:SCENARIO`, `process:TEST` or `errors:TEST`.
     pub tests: Vec<String>,
 }
 
-/// Where a row may be seen: `stdout`, `stdout:scenario,…`, `calls:close,…` or `calls:scenario,…`.
+/// Where a row may be seen: `stdout`, `stdout,exit:scenario,…`, `calls:close,…`, or `~wire` for what
+/// `rewrite.rs` says exactly.
 struct Shows {
-    channel: String,
+    channels: Vec<String>,
     only: Vec<String>,
 }
 
@@ -77,10 +79,14 @@ fn words(cell: &str) -> Vec<String> {
 
 impl Shows {
     fn parse(word: &str) -> Shows {
-        let (channel, only) = word.split_once(':').unwrap_or((word, ""));
-        assert!(CHANNELS.contains(&channel) || channel == "-", "docs/differences.md: no channel {channel:?}");
-        let only = only.split(',').filter(|item| !item.is_empty()).map(String::from).collect();
-        Shows { channel: channel.into(), only }
+        let list = |text: &str| text.split(',').filter(|item| !item.is_empty()).map(String::from).collect();
+        let (channels, only) = word.split_once(':').unwrap_or((word, ""));
+        let shows = Shows { channels: list(channels), only: list(only) };
+        for channel in &shows.channels {
+            let known = CHANNELS.contains(&channel.trim_start_matches('~')) || channel == "-";
+            assert!(known, "docs/differences.md: no channel {channel:?}");
+        }
+        shows
     }
 }
 
@@ -91,15 +97,19 @@ impl Row {
 
     /// Whether the row allows a channel to differ: always, in this scenario, or in lines that make this call.
     fn allows(&self, channel: &str, scenario: &str, call: &str) -> bool {
-        self.shows.iter().filter(|shows| shows.channel == channel).any(|shows| {
+        self.shows.iter().filter(|shows| shows.channels.iter().any(|shown| shown == channel)).any(|shows| {
             shows.only.is_empty() || shows.only.iter().any(|only| only == call || fits(only, scenario))
         })
     }
 }
 
-/// Whether a pattern that may end in `*` is this name.
+/// Whether a pattern that may begin or end in `*` is this name.
 fn fits(pattern: &str, name: &str) -> bool {
-    pattern.strip_suffix('*').map_or(pattern == name, |prefix| name.starts_with(prefix))
+    match (pattern.strip_prefix('*'), pattern.strip_suffix('*')) {
+        (Some(suffix), _) => name.ends_with(suffix),
+        (None, Some(prefix)) => name.starts_with(prefix),
+        (None, None) => pattern == name,
+    }
 }
 
 /// Every difference between two outcomes of a program in a scenario.
@@ -122,9 +132,17 @@ pub fn compare(
         ("exit", &ours.exit, &theirs.exit),
         ("wire", &ours.wire.join("\n"), &theirs.wire.join("\n")),
     ] {
-        if ours != theirs {
-            differences.push(Difference { channel, rows: allowing(channel, ""), diff: diff(ours, theirs) });
+        if ours == theirs {
+            continue;
         }
+        let (theirs, mut used) = match between {
+            Between::RustAndTwin => (theirs.clone(), Vec::new()),
+            Between::RustAndListing => rewritten(program, channel, ours, theirs),
+        };
+        if *ours != theirs {
+            used = allowing(channel, "");
+        }
+        differences.push(Difference { channel, rows: used, diff: diff(ours, &theirs) });
     }
     if let (Some(ours), Some(theirs)) = (&ours.calls, &theirs.calls)
         && ours != theirs
@@ -135,6 +153,20 @@ pub fn compare(
         .expect("no test panics here")
         .extend(differences.iter().flat_map(|difference| difference.rows.clone()));
     differences
+}
+
+/// What a listing shows, without the differences that its rows say exactly, and those rows.
+fn rewritten(program: &str, channel: &str, ours: &str, theirs: &str) -> (String, Vec<String>) {
+    let mut text = theirs.to_string();
+    let mut rows = Vec::new();
+    for rewrite in REWRITES.iter().filter(|one| one.channel == channel && one.programs.contains(&program)) {
+        let without = (rewrite.without)(&text, ours);
+        if without != text {
+            rows.push(rewrite.row.to_string());
+            text = without;
+        }
+    }
+    (text, rows)
 }
 
 /// A line of calls may differ where a row names its call; each must.
@@ -166,6 +198,7 @@ fn diff(ours: &str, theirs: &str) -> String {
 /// The rows that no comparison has needed.
 pub fn unused(rows: &[Row]) -> Vec<String> {
     let used = USED.lock().expect("no test panics here");
-    let seen_here = |row: &&Row| row.shows.iter().any(|shows| shows.channel != "-");
+    let seen_here =
+        |row: &&Row| row.shows.iter().any(|shows| shows.channels.iter().all(|shown| shown != "-"));
     rows.iter().filter(seen_here).map(|row| row.id.clone()).filter(|id| !used.contains(id)).collect()
 }

@@ -6,6 +6,7 @@ mod support;
 
 mod differences;
 mod resolver;
+mod rewrite;
 mod scenarios;
 mod stage;
 mod subject;
@@ -21,8 +22,8 @@ use scenarios::{SCENARIOS, Scenario};
 use stage::{Outcome, Stage};
 use subject::{Edition, Listings, Subject};
 
-/// What all comparisons need.
-pub struct Bench {
+/// What every comparison needs.
+pub struct Comparison {
     rows: Vec<Row>,
     listings: Option<Listings>,
     /// Whether strace is there to compare system calls.
@@ -30,26 +31,33 @@ pub struct Bench {
 }
 
 fn main() -> ExitCode {
-    let bench = Arc::new(Bench {
+    let listings = match Listings::from_environment() {
+        Ok(listings) => listings,
+        Err(why) => {
+            eprintln!("{why}");
+            return ExitCode::from(2);
+        }
+    };
+    let comparison = Arc::new(Comparison {
         rows: differences::rows(),
-        listings: Listings::from_environment(),
+        listings,
         traced: support::has("strace", "strace"),
     });
     if let Some(program) = table::asked_for() {
-        return table::print(&bench, &program);
+        return table::print(&comparison, &program);
     }
     let mut arguments = Arguments::from_args();
     // the scenarios wait more than they work
     arguments.test_threads = arguments.test_threads.or(Some(6));
     let everything = arguments.filter.is_none() && arguments.skip.is_empty() && !arguments.list;
-    let conclusion = libtest_mimic::run(&arguments, trials(&bench));
+    let conclusion = libtest_mimic::run(&arguments, trials(&comparison));
     if conclusion.has_failed() {
         return ExitCode::from(101);
     }
-    let unused = differences::unused(&bench.rows);
+    let unused = differences::unused(&comparison.rows);
     if everything
-        && bench.traced
-        && bench.listings.is_some()
+        && comparison.traced
+        && comparison.listings.is_some()
         && resolver::available().is_ok()
         && !unused.is_empty()
     {
@@ -59,30 +67,33 @@ fn main() -> ExitCode {
     ExitCode::SUCCESS
 }
 
-fn trials(bench: &Arc<Bench>) -> Vec<Trial> {
+fn trials(comparison: &Arc<Comparison>) -> Vec<Trial> {
     let mut trials = Vec::new();
-    for scenario in SCENARIOS.iter().filter(|scenario| bench.traced || scenario.inject.is_none()) {
+    for scenario in SCENARIOS.iter().filter(|scenario| comparison.traced || scenario.inject.is_none()) {
         for &program in scenario.programs {
-            let bench = Arc::clone(bench);
+            let comparison = Arc::clone(comparison);
             trials.push(Trial::test(format!("{program} {}", scenario.name), move || {
-                bench.run(program, scenario)
+                comparison.run(program, scenario)
             }));
         }
     }
-    let bench = Arc::clone(bench);
-    trials
-        .push(Trial::test("every test that docs/differences.md names is there", move || bench.named_tests()));
+    let comparison = Arc::clone(comparison);
+    trials.push(Trial::test("every test that docs/differences.md names is there", move || {
+        comparison.named_tests()
+    }));
     trials
 }
 
-impl Bench {
+impl Comparison {
     /// A row is shown by tests, which must exist.
     fn named_tests(&self) -> Result<(), Failed> {
         let process = support::source_of("tests/process");
+        let errors = support::source_of("tests");
         for row in &self.rows {
             let is_there = |test: &String| match test.split_once(':') {
                 Some(("parity", name)) => SCENARIOS.iter().any(|scenario| scenario.name == name),
                 Some(("process", name)) => process.contains(&format!("fn {name}(")),
+                Some(("errors", name)) => errors.contains(&format!("fn {name}(")),
                 _ => false,
             };
             if row.tests.is_empty() || !row.tests.iter().all(is_there) {
@@ -98,7 +109,7 @@ impl Bench {
             && let Err(why) = resolver::available()
         {
             assert!(std::env::var_os("CI").is_none(), "no name server of our own: {why}");
-            eprintln!("skipped {}: {why}", scenario.name);
+            support::skipped(&format!("{}: {why}", scenario.name));
             return Ok(());
         }
         let ours = self.play(Subject::rust(program), scenario);

@@ -57,6 +57,9 @@ use Sink::{Broken, Full, Pipe, Terminal};
 pub const SCENARIOS: &[Scenario] = &[
     on("creates_a_socket", &["client/socket"], Terminal, |stage| run(stage, &[])),
     on("too_many_arguments", ALL, Pipe, |stage| run(stage, &["127.0.0.1", "80", "surplus"])),
+    on("abbreviated_option", MESSAGE, Pipe, |stage| run(stage, &["127.0.0.1", "1", "--rep"])),
+    on("option_given_twice", MESSAGE, Pipe, |stage| run(stage, &["127.0.0.1", "1", "--reply", "--reply"])),
+    on("help", &["client/socket"], Pipe, |stage| run(stage, &["--help"])),
     // clients
     on("server_absent", CONNECTING, Terminal, server_absent),
     on("server_closes_at_once", &["client/connect", "client/recv"], Terminal, |stage| answers(stage, b"")),
@@ -105,6 +108,7 @@ pub const SCENARIOS: &[Scenario] = &[
     on("message_to_a_full_disk", MESSAGE, Full, |stage| typed(stage, b"hello\n")),
     on("message_to_a_broken_pipe", MESSAGE, Broken, |stage| typed(stage, b"hello\n")),
     on("message_to_a_reset", MESSAGE, Terminal, message_to_a_reset),
+    on("message_from_a_folder", MESSAGE, Terminal, message_from_a_folder),
     on("message_with_reply", MESSAGE, Terminal, message_with_reply),
     resolving("message_to_several_addresses", MESSAGE, |stage| message_to(stage, "several.test")),
     resolving("message_to_an_unknown_name", MESSAGE, |stage| named_with_port(stage, "unknown.test")),
@@ -285,6 +289,14 @@ fn message_to_a_reset(mut stage: Stage) -> Outcome {
     stage.end()
 }
 
+fn message_from_a_folder(mut stage: Stage) -> Outcome {
+    stage.stdin_from("/");
+    let listener = stage.listen();
+    stage.connect_with(&[]);
+    let peer = Peer::accept(&listener);
+    receives_message(stage, peer)
+}
+
 fn message_with_reply(mut stage: Stage) -> Outcome {
     let listener = stage.listen();
     stage.connect_with(&["--reply"]);
@@ -324,6 +336,14 @@ fn serves_on(mut stage: Stage) -> Outcome {
     finish(stage)
 }
 
+/// Read what the server answers, close, and let the server finish.
+fn hear_out(mut stage: Stage, name: &str, mut client: Peer) -> Outcome {
+    let reply = client.read_to_end();
+    stage.saw(name, reply);
+    drop(client);
+    finish(stage)
+}
+
 /// The two that serve one client end by themselves.
 fn finish(stage: Stage) -> Outcome {
     let lasting = LASTING.contains(&stage.subject.program);
@@ -346,10 +366,7 @@ fn sends(mut stage: Stage, bytes: &[u8]) -> Outcome {
     if bytes.is_empty() {
         client.half_close();
     }
-    let reply = client.read_to_end();
-    stage.saw("client", reply);
-    drop(client);
-    finish(stage)
+    hear_out(stage, "client", client)
 }
 
 fn half_closes(mut stage: Stage) -> Outcome {
@@ -357,10 +374,7 @@ fn half_closes(mut stage: Stage) -> Outcome {
     let mut client = stage.client();
     client.send(b"no newline");
     client.half_close();
-    let reply = client.read_to_end();
-    stage.saw("client", reply);
-    drop(client);
-    finish(stage)
+    hear_out(stage, "client", client)
 }
 
 fn sends_pieces(mut stage: Stage) -> Outcome {
@@ -371,10 +385,7 @@ fn sends_pieces(mut stage: Stage) -> Outcome {
         // the pause is the scenario
         std::thread::sleep(std::time::Duration::from_millis(150));
     }
-    let reply = client.read_to_end();
-    stage.saw("client", reply);
-    drop(client);
-    finish(stage)
+    hear_out(stage, "client", client)
 }
 
 fn resets(mut stage: Stage) -> Outcome {
@@ -382,10 +393,7 @@ fn resets(mut stage: Stage) -> Outcome {
     stage.client().reset();
     let mut client = stage.client();
     client.send(b"hello\n");
-    let reply = client.read_to_end();
-    stage.saw("second client", reply);
-    drop(client);
-    finish(stage)
+    hear_out(stage, "second client", client)
 }
 
 /// A client that is gone before the server accepts it, then one that stays.
@@ -399,10 +407,7 @@ fn vanishes(mut stage: Stage) -> Outcome {
     }
     let mut client = stage.client();
     client.send(b"hello\n");
-    let reply = client.read_to_end();
-    stage.saw("second client", reply);
-    drop(client);
-    finish(stage)
+    hear_out(stage, "second client", client)
 }
 
 fn three_in_turn(mut stage: Stage) -> Outcome {

@@ -60,6 +60,8 @@ pub struct Stage {
     sink: Sink,
     trace: Option<tempfile::TempDir>,
     inject: Option<&'static str>,
+    /// What stdin is, instead of a pipe.
+    stdin: Option<&'static str>,
     running: Option<Running>,
     /// The other end of stdout, when that is a terminal.
     terminal: Option<Stream>,
@@ -77,6 +79,7 @@ impl Stage {
             sink,
             trace,
             inject: None,
+            stdin: None,
             running: None,
             terminal: None,
             resolver: false,
@@ -89,7 +92,12 @@ impl Stage {
         self.inject = Some(fault);
     }
 
-    /// Start the program; its stdin is a pipe.
+    /// Let stdin be this file.
+    pub fn stdin_from(&mut self, path: &'static str) {
+        self.stdin = Some(path);
+    }
+
+    /// Start the program; its stdin is a pipe, if nothing else was said.
     pub fn start(&mut self, arguments: &[&str]) {
         let arguments: Vec<String> = arguments.iter().map(|&argument| argument.into()).collect();
         let strace =
@@ -98,7 +106,11 @@ impl Stage {
         if self.resolver {
             command = crate::resolver::with_our_names(&command);
         }
-        command.stdin(Stdio::piped()).stderr(Stdio::piped());
+        command.stderr(Stdio::piped());
+        match self.stdin {
+            None => command.stdin(Stdio::piped()),
+            Some(path) => command.stdin(File::open(path).expect("stdin can be opened")),
+        };
         match self.sink {
             Sink::Pipe => command.stdout(Stdio::piped()),
             Sink::Full => {

@@ -76,24 +76,31 @@ pub struct Listings {
 
 impl Listings {
     /// Extract and compile the listings of the document that TUTORIAL names, if it names one.
-    pub fn from_environment() -> Option<Listings> {
-        let tutorial = std::env::var_os("TUTORIAL").filter(|name| !name.is_empty())?;
+    ///
+    /// # Errors
+    /// In words: the document cannot be read, is another, or does not compile.
+    pub fn from_environment() -> Result<Option<Listings>, String> {
+        let Some(tutorial) = std::env::var_os("TUTORIAL").filter(|name| !name.is_empty()) else {
+            return Ok(None);
+        };
         let path = support::root().join(tutorial);
-        let document = fs::read_to_string(&path)
-            .unwrap_or_else(|error| panic!("TUTORIAL={} cannot be read: {error}", path.display()));
+        let document =
+            fs::read_to_string(&path).map_err(|error| format!("TUTORIAL={}: {error}", path.display()))?;
+        Listings::of(&document).map(Some).map_err(|error| format!("TUTORIAL={}: {error}", path.display()))
+    }
+
+    fn of(document: &str) -> Result<Listings, String> {
         let listings = Listings { folder: tempfile::tempdir().expect("a temporary folder can be made") };
-        for (program, source) in programs(&document) {
-            if program == "client/recv" {
-                assert!(
-                    listings.compile("as-printed", &source).is_err(),
-                    "the listing of recv compiles as printed"
-                );
+        for (program, source) in programs(document)? {
+            if program == "client/recv" && listings.compile("as-printed", &source).is_ok() {
+                return Err("the listing of recv compiles as it is printed".into());
             }
             let source = on_any_port(&mended(program, &source));
-            let compiled = listings.compile(program, &source);
-            compiled.unwrap_or_else(|errors| panic!("the listing of {program} does not compile:\n{errors}"));
+            listings
+                .compile(program, &source)
+                .map_err(|errors| format!("the listing of {program}:\n{errors}"))?;
         }
-        Some(listings)
+        Ok(listings)
     }
 
     pub fn subject(&self, program: &'static str) -> Subject {
@@ -124,29 +131,27 @@ impl Listings {
 }
 
 /// The ten programs that the document's C blocks make.
-fn programs(document: &str) -> Vec<(&'static str, String)> {
-    let blocks: Vec<&str> = document
-        .split("```c\n")
-        .skip(1)
-        .map(|rest| rest.split("```").next().expect("split gives at least one piece"))
-        .collect();
-    let mut whole = blocks.iter().filter(|block| block.contains("main"));
+fn programs(document: &str) -> Result<Vec<(&'static str, String)>, String> {
+    let blocks: Vec<&str> =
+        document.split("```c\n").skip(1).filter_map(|rest| Some(rest.split_once("```")?.0)).collect();
+    let (whole, parts): (Vec<&str>, Vec<&str>) = blocks.into_iter().partition(|block| block.contains("main"));
+    if whole.len() != PROGRAMS.len() - 1 {
+        return Err(format!("it holds {} C programs, where the tutorial has nine", whole.len()));
+    }
+    let mut whole = whole.into_iter();
     let mut programs: Vec<(&'static str, String)> = Vec::new();
     for program in PROGRAMS {
-        if program == "server/reply" {
+        let source = match programs.last() {
             // 7.c and 7.d say what to add at the end of 7.b's main
-            let accept = &programs.last().expect("accept comes before reply").1;
-            let added = blocks.iter().filter(|block| !block.contains("main"));
-            let added =
-                added.filter(|block| block.contains("client_ip") || block.contains("write(new_socket"));
-            programs.push((program, before_return(accept, &added.copied().collect::<String>())));
-        } else {
-            let block = whole.next().unwrap_or_else(|| panic!("the document has no listing for {program}"));
-            programs.push((program, (*block).to_string()));
-        }
+            Some((_, accept)) if program == "server/reply" => {
+                let added = |part: &&&str| part.contains("client_ip") || part.contains("write(new_socket");
+                before_return(accept, &parts.iter().filter(added).copied().collect::<String>())
+            }
+            _ => whole.next().unwrap_or_default().to_string(),
+        };
+        programs.push((program, source));
     }
-    assert!(whole.next().is_none(), "the document has more than nine whole programs");
-    programs
+    Ok(programs)
 }
 
 fn before_return(source: &str, added: &str) -> String {

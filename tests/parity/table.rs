@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::process::ExitCode;
 
-use crate::Bench;
+use crate::Comparison;
 use crate::differences::{Between, CHANNELS};
 use crate::resolver;
 use crate::scenarios::{SCENARIOS, Scenario};
@@ -16,12 +16,12 @@ pub fn asked_for() -> Option<String> {
 }
 
 /// Print the table, or the calls of one program side by side.
-pub fn print(bench: &Bench, program: &str) -> ExitCode {
+pub fn print(comparison: &Comparison, program: &str) -> ExitCode {
     if program.is_empty() {
-        return whole(bench);
+        return whole(comparison);
     }
-    match PROGRAMS.iter().find(|&&known| known == program) {
-        Some(known) => side_by_side(bench, known),
+    match PROGRAMS.iter().find(|known| known.split('/').any(|part| part == program) || **known == program) {
+        Some(known) => side_by_side(comparison, known),
         None => {
             eprintln!("there is no program {program:?}; there are {}", PROGRAMS.join(", "));
             ExitCode::from(2)
@@ -29,11 +29,11 @@ pub fn print(bench: &Bench, program: &str) -> ExitCode {
     }
 }
 
-fn playable(bench: &Bench, program: &str) -> impl Iterator<Item = &'static Scenario> {
+fn playable(comparison: &Comparison, program: &str) -> impl Iterator<Item = &'static Scenario> {
     SCENARIOS.iter().filter(move |scenario| {
         scenario.programs.contains(&program)
             && (!scenario.resolver || resolver::available().is_ok())
-            && (scenario.inject.is_none() || bench.traced)
+            && (scenario.inject.is_none() || comparison.traced)
     })
 }
 
@@ -45,22 +45,22 @@ struct Cell {
     unexplained: Vec<String>,
 }
 
-fn whole(bench: &Bench) -> ExitCode {
+fn whole(comparison: &Comparison) -> ExitCode {
     let mut unexplained = Vec::new();
     for (between, title) in [
         (Between::RustAndTwin, "Rust and its C twin"),
         (Between::RustAndListing, "Rust and the tutorial's listing"),
     ] {
-        if between == Between::RustAndListing && bench.listings.is_none() {
+        if between == Between::RustAndListing && comparison.listings.is_none() {
             println!("\nTUTORIAL=FILE compares with the tutorial's listings too.");
             continue;
         }
         let mut lines =
             vec![["program", "scenarios"].into_iter().chain(CHANNELS).map(String::from).collect()];
         for program in PROGRAMS {
-            let mut cells = cells(bench, between, program);
-            let mut line = vec![program.to_string(), playable(bench, program).count().to_string()];
-            line.extend(CHANNELS.iter().map(|channel| show(cells.get(channel), bench, channel)));
+            let mut cells = cells(comparison, between, program);
+            let mut line = vec![program.to_string(), playable(comparison, program).count().to_string()];
+            line.extend(CHANNELS.iter().map(|channel| show(cells.get(channel), comparison, channel)));
             lines.push(line);
             unexplained.extend(cells.values_mut().flat_map(|cell| std::mem::take(&mut cell.unexplained)));
         }
@@ -84,16 +84,16 @@ fn aligned(lines: &[Vec<String>]) {
     }
 }
 
-fn cells(bench: &Bench, between: Between, program: &'static str) -> BTreeMap<&'static str, Cell> {
+fn cells(comparison: &Comparison, between: Between, program: &'static str) -> BTreeMap<&'static str, Cell> {
     let mut cells: BTreeMap<&str, Cell> = BTreeMap::new();
-    for scenario in playable(bench, program) {
-        let ours = bench.play(Subject::rust(program), scenario);
-        let theirs = match (between, &bench.listings) {
+    for scenario in playable(comparison, program) {
+        let ours = comparison.play(Subject::rust(program), scenario);
+        let theirs = match (between, &comparison.listings) {
             (Between::RustAndListing, Some(listings)) => listings.subject(program),
             _ => Subject::twin(program),
         };
-        let theirs = bench.play(theirs, scenario);
-        for difference in bench.compare(between, program, scenario, &ours, &theirs) {
+        let theirs = comparison.play(theirs, scenario);
+        for difference in comparison.compare(between, program, scenario, &ours, &theirs) {
             let cell = cells.entry(difference.channel).or_default();
             if difference.rows.is_empty() {
                 cell.unexplained
@@ -105,9 +105,9 @@ fn cells(bench: &Bench, between: Between, program: &'static str) -> BTreeMap<&'s
     cells
 }
 
-fn show(cell: Option<&Cell>, bench: &Bench, channel: &str) -> String {
+fn show(cell: Option<&Cell>, comparison: &Comparison, channel: &str) -> String {
     match cell {
-        None if channel == "calls" && !bench.traced => "no strace".into(),
+        None if channel == "calls" && !comparison.traced => "no strace".into(),
         None => "=".into(),
         Some(cell) if !cell.unexplained.is_empty() => "!".into(),
         Some(cell) => {
@@ -120,22 +120,22 @@ fn show(cell: Option<&Cell>, bench: &Bench, channel: &str) -> String {
 }
 
 /// The calls of one program, in the scenario that shows most of it: Rust left, C right.
-fn side_by_side(bench: &Bench, program: &'static str) -> ExitCode {
-    let scenario = playable(bench, program)
+fn side_by_side(comparison: &Comparison, program: &'static str) -> ExitCode {
+    let scenario = playable(comparison, program)
         .find(|scenario| shows_most(scenario))
-        .or_else(|| playable(bench, program).next());
+        .or_else(|| playable(comparison, program).next());
     let scenario = scenario.expect("every program has a scenario");
     let mut editions = vec![("Rust", Subject::rust(program)), ("C twin", Subject::twin(program))];
-    if let Some(listings) = &bench.listings {
+    if let Some(listings) = &comparison.listings {
         editions.push(("listing", listings.subject(program)));
     }
     let columns: Vec<(&str, Vec<String>)> = editions
         .into_iter()
-        .map(|(title, subject)| (title, bench.play(subject, scenario).calls.unwrap_or_default()))
+        .map(|(title, subject)| (title, comparison.play(subject, scenario).calls.unwrap_or_default()))
         .collect();
     println!("{program}, {}\n", scenario.name.replace('_', " "));
-    for pair in columns.windows(2) {
-        two_columns(&columns[0], &pair[1]);
+    for other in &columns[1..] {
+        two_columns(&columns[0], other);
     }
     ExitCode::SUCCESS
 }
@@ -145,17 +145,15 @@ fn shows_most(scenario: &Scenario) -> bool {
 }
 
 fn two_columns(left: &(&str, Vec<String>), right: &(&str, Vec<String>)) {
-    const WIDTH: usize = 78;
-    println!("{:<WIDTH$}   {}", left.0, right.0);
-    for line in similar::capture_diff_slices(similar::Algorithm::Myers, &left.1, &right.1) {
-        let (tag, ours, theirs) = line.as_tag_tuple();
+    let width = left.1.iter().map(|line| line.chars().count()).max().unwrap_or(0);
+    println!("{:<width$}   {}", left.0, right.0);
+    for change in similar::capture_diff_slices(similar::Algorithm::Myers, &left.1, &right.1) {
+        let (tag, ours, theirs) = change.as_tag_tuple();
         let mark = if tag == similar::DiffTag::Equal { ' ' } else { '|' };
+        let (ours, theirs) = (&left.1[ours], &right.1[theirs]);
         for i in 0..ours.len().max(theirs.len()) {
-            let cell = |lines: &[String], range: &std::ops::Range<usize>| {
-                let text = if i < range.len() { lines[range.start + i].as_str() } else { "" };
-                text.chars().take(WIDTH).collect::<String>()
-            };
-            println!("{:<WIDTH$} {mark} {}", cell(&left.1, &ours), cell(&right.1, &theirs));
+            let cell = |lines: &[String]| lines.get(i).cloned().unwrap_or_default();
+            println!("{}", format!("{:<width$} {mark} {}", cell(ours), cell(theirs)).trim_end());
         }
     }
     println!();

@@ -111,7 +111,7 @@ impl Process {
         forked
     }
 
-    /// A call whose first argument is a descriptor, if that is a socket of the program's, or its stdin.
+    /// A call whose first argument is a descriptor, if that is a socket of the program's.
     fn on_descriptor(&mut self, name: &str, arguments: &str, value: &str, error: Option<&str>) {
         let number = arguments.trim_start_matches("[{fd=").split([',', '}']).next().unwrap_or_default();
         let Some(&fd) = self.names.get(number) else { return };
@@ -150,11 +150,15 @@ impl Process {
         }
     }
 
-    /// `{sa_family=AF_INET, sin_port=htons(40000), …}`, with the port by its role.
+    /// `{sa_family=AF_INET, sin_port=htons(40000), sin_addr=inet_addr("127.0.0.1")}, 16` in short, with
+    /// the port by its role.
     fn addresses(&self, text: &str) -> String {
-        let port = format!("htons({})", self.port);
-        let text = text.replace(&port, "htons(PORT)");
-        Regex::new(r"htons\(\d+\)").expect("a pattern").replace_all(&text, "htons(EPHEMERAL)").into_owned()
+        let address = r#"\{sa_family=(\w+), sin_port=htons\((\d+)\), sin_addr=inet_addr\("([\d.]+)"\)\}"#;
+        let role = |parts: &regex::Captures| {
+            let port = if parts[2] == self.port.to_string() { "PORT" } else { "EPHEMERAL" };
+            format!("{{{} {}:{port}}}", &parts[1], &parts[3])
+        };
+        Regex::new(address).expect("a pattern").replace_all(text, role).into_owned()
     }
 
     fn push(&mut self, name: &'static str, fd: &'static str, arguments: &str, result: &str) {

@@ -16,6 +16,7 @@ both!(
     serves_with_stdout_closed,
     serves_with_stdin_stdout_and_stderr_closed,
     says_once_that_stdout_is_full,
+    says_once_that_stdout_may_not_grow,
     says_once_that_stdout_is_broken,
     says_once_that_stdout_broke_while_it_served,
     serves_when_neither_stdout_nor_stderr_can_be_written,
@@ -73,6 +74,16 @@ fn says_once_that_stdout_is_full(kind: Kind) {
     let server = start_mute(&mut kind.command(&["--port", &port.to_string()]), full.into());
     serve_five(port);
     assert_eq!(end(server), "stdout: No space left on device\n");
+}
+
+fn says_once_that_stdout_may_not_grow(kind: Kind) {
+    let port = free_port();
+    let file = NamedTempFile::new().unwrap();
+    let script = "ulimit -f 0; exec \"$@\"";
+    let mut command = kind.under(&["sh", "-c", script, "sh"], &["--port", &port.to_string()]);
+    let server = start_mute(&mut command, file.reopen().unwrap().into());
+    serve_five(port);
+    assert_eq!(end(server), "stdout: File too large\n");
 }
 
 fn says_once_that_stdout_is_broken(kind: Kind) {

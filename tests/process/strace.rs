@@ -22,7 +22,7 @@ pub fn can_attach() -> bool {
     let forbidden = !matches!(scope.trim(), "" | "0") && !am_root();
     if forbidden {
         assert!(std::env::var_os("CI").is_none(), "strace may not attach: sysctl kernel.yama.ptrace_scope=0");
-        eprintln!("skipped: strace may not attach: sysctl kernel.yama.ptrace_scope=0");
+        crate::support::skipped("strace may not attach: sysctl kernel.yama.ptrace_scope=0");
     }
     !forbidden
 }

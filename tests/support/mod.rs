@@ -4,21 +4,21 @@
 
 use std::collections::VecDeque;
 use std::fs;
-use std::io::{self, Read};
+use std::io::{self, Read, Write};
 use std::net::{TcpStream, UdpSocket};
 use std::os::fd::{AsFd, AsRawFd};
 use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Stdio};
-use std::sync::Mutex;
 use std::sync::atomic::{AtomicU16, Ordering};
-use std::sync::mpsc::{Receiver, channel};
+use std::sync::mpsc::{Receiver, RecvTimeoutError, channel};
+use std::sync::{Mutex, Once};
 use std::thread;
 use std::time::{Duration, Instant};
 
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
-use nix::sys::signal::{Signal, killpg};
-use nix::sys::socket::{AddressFamily, SockFlag, SockType, SockaddrIn, bind, setsockopt, socket, sockopt};
+use nix::sys::signal::{SigSet, Signal, killpg};
+use nix::sys::socket::{AddressFamily, SockFlag, SockType, SockaddrIn, bind, socket};
 use nix::unistd::Pid;
 
 /// How long a test waits for what must come.
@@ -49,16 +49,19 @@ pub fn wait_until(what: &str, mut holds: impl FnMut() -> bool) {
 
 /// A C program of ours, built by the Makefile: `twin("server/fork")`.
 pub fn twin(program: &str) -> PathBuf {
-    make("c", "target/c", program)
+    static BUILT: Once = Once::new();
+    BUILT.call_once(|| make("c"));
+    root().join("target/c").join(program)
 }
 
 /// The same with AddressSanitizer and UBSan.
 pub fn sanitized_twin(program: &str) -> PathBuf {
-    make("c-sanitized", "target/c-sanitized", program)
+    static BUILT: Once = Once::new();
+    BUILT.call_once(|| make("c-sanitized"));
+    root().join("target/c-sanitized").join(program)
 }
 
-fn make(target: &str, folder: &str, program: &str) -> PathBuf {
-    let built = root().join(folder).join(program);
+fn make(target: &str) {
     fs::create_dir_all(root().join("target")).expect("target/ can be made");
     let lock = fs::File::create(root().join("target/twins.lock")).expect("target/ can be written");
     lock.lock().expect("target/twins.lock can be locked");
@@ -72,7 +75,6 @@ fn make(target: &str, folder: &str, program: &str) -> PathBuf {
         .output()
         .expect("make runs: it is needed to build the C twins");
     assert!(output.status.success(), "make {target}:\n{}", String::from_utf8_lossy(&output.stderr));
-    built
 }
 
 /// Whether a tool is installed. In CI a missing one is a failure; elsewhere the caller skips, and this
@@ -83,9 +85,14 @@ pub fn has(tool: &str, package: &str) -> bool {
     let found = std::env::split_paths(&path).any(|folder| folder.join(tool).is_file());
     if !found {
         assert!(std::env::var_os("CI").is_none(), "{tool} is not installed (Debian's package {package})");
-        eprintln!("skipped: {tool} is not installed (Debian's package {package})");
+        skipped(&format!("{tool} is not installed (Debian's package {package})"));
     }
     found
+}
+
+/// Say that a test is skipped, and why, past the test harness, which would keep it to itself.
+pub fn skipped(why: &str) {
+    let _ = writeln!(io::stderr(), "skipped: {why}");
 }
 
 /// A port that is free, below the range from which the kernel takes clients' ports. No other test gets
@@ -109,12 +116,12 @@ pub fn free_port() -> u16 {
     }
 }
 
-/// Whether a server could bind to a port. It is tried without listening: a process that another test
-/// is starting holds every descriptor of this one until its exec, and would keep a listener alive.
+/// Whether a server could bind to a port, be it one that does not set SO_REUSEADDR. It is tried
+/// without listening: a process that another test is starting holds every descriptor of this one until
+/// its exec, and would keep a listener alive.
 fn can_be_bound(port: u16) -> bool {
-    let socket = socket(AddressFamily::Inet, SockType::Stream, SockFlag::SOCK_CLOEXEC, None)
-        .expect("a socket can be made");
-    setsockopt(&socket, sockopt::ReuseAddr, &true).expect("SO_REUSEADDR can be set");
+    let socket =
+        socket(AddressFamily::Inet, SockType::Stream, SockFlag::empty(), None).expect("a socket can be made");
     bind(socket.as_raw_fd(), &SockaddrIn::new(0, 0, 0, 0, port)).is_ok()
 }
 
@@ -127,9 +134,12 @@ pub struct Running {
 
 /// Start a program. Whichever of stdout and stderr is `Stdio::piped()` can be read while it runs.
 pub fn start(command: &mut Command) -> Running {
-    let mut child = command
-        .process_group(0)
-        .spawn()
+    // a program inherits what this thread blocks; the threads that will empty its pipes shall too
+    let blocked = SigSet::thread_get_mask().expect("a thread has a signal mask");
+    SigSet::all().thread_unblock().expect("signals can be unblocked");
+    let child = command.process_group(0).spawn();
+    blocked.thread_set_mask().expect("signals can be blocked again");
+    let mut child = child
         .unwrap_or_else(|error| panic!("cannot start {}: {error}", command.get_program().to_string_lossy()));
     let stdout = child.stdout.take().map(Stream::new);
     let stderr = child.stderr.take().map(Stream::new);
@@ -258,10 +268,13 @@ impl Stream {
     /// All that came, once the other side is closed by all who have it.
     pub fn read_to_end(&mut self) -> &[u8] {
         let end = Instant::now() + DEADLINE;
-        while let Ok(piece) = self.pieces.recv_timeout(end.saturating_duration_since(Instant::now())) {
-            self.bytes.extend(piece);
+        loop {
+            match self.pieces.recv_timeout(end.saturating_duration_since(Instant::now())) {
+                Ok(piece) => self.bytes.extend(piece),
+                Err(RecvTimeoutError::Disconnected) => return &self.bytes,
+                Err(RecvTimeoutError::Timeout) => panic!("no end of file within {DEADLINE:?}"),
+            }
         }
-        &self.bytes
     }
 }
 
