@@ -1,8 +1,9 @@
 //! A name server of the test's own, so that every answer of the resolver can be had: the programs run
 //! with an /etc/resolv.conf that names it, in a mount namespace.
 
-use std::net::{IpAddr, Ipv4Addr, UdpSocket};
-use std::path::Path;
+use std::io::ErrorKind;
+use std::net::{Ipv4Addr, UdpSocket};
+use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::sync::OnceLock;
 
@@ -11,8 +12,6 @@ use simple_dns::{CLASS, Packet, PacketFlag, RCODE, ResourceRecord};
 
 use crate::support;
 
-const SERVER: Ipv4Addr = Ipv4Addr::new(127, 53, 53, 53);
-
 /// Mounts the files over the system's, then becomes the command.
 const MOUNT: &str = r#"set -e; folder=$1; shift
 for file in resolv.conf nsswitch.conf hosts; do mount --bind "$folder/$file" "$(realpath "/etc/$file")"; done
@@ -20,19 +19,28 @@ exec "$@""#;
 
 /// Whether the name server can be had here: it takes root, for port 53 and for the mounts.
 pub fn available() -> Result<(), String> {
-    static STARTED: OnceLock<Result<(), String>> = OnceLock::new();
-    STARTED.get_or_init(start).clone()
+    started().clone().map(drop)
 }
 
-fn start() -> Result<(), String> {
-    let socket = UdpSocket::bind((IpAddr::V4(SERVER), 53))
-        .map_err(|error| format!("{SERVER}:53: {error} (run as root)"))?;
+/// The name server's address, once it is started.
+fn started() -> &'static Result<Ipv4Addr, String> {
+    static STARTED: OnceLock<Result<Ipv4Addr, String>> = OnceLock::new();
+    STARTED.get_or_init(start)
+}
+
+fn start() -> Result<Ipv4Addr, String> {
+    // another run of this test may have taken the first
+    let addresses = (1..=254).map(|n| Ipv4Addr::new(127, 53, 53, n));
+    let mut bound = addresses.map(|address| UdpSocket::bind((address, 53)).map(|socket| (socket, address)));
+    let bound = bound.find(|bound| !matches!(bound, Err(error) if error.kind() == ErrorKind::AddrInUse));
+    let bound = bound.ok_or("port 53 of 127.53.53.1 to .254 is taken")?;
+    let (socket, address) = bound.map_err(|error| format!("port 53: {error} (run as root)"))?;
     let unshare = Command::new("unshare").args(["--mount", "true"]).status();
     if !unshare.is_ok_and(|status| status.success()) {
         return Err("unshare --mount is refused here, or not installed (Debian's package util-linux)".into());
     }
     std::thread::spawn(move || serve(&socket));
-    Ok(())
+    Ok(address)
 }
 
 fn serve(socket: &UdpSocket) {
@@ -81,12 +89,13 @@ pub fn with_our_names(command: &Command) -> Command {
 
 /// A folder with the resolver's configuration, made once.
 fn files() -> &'static Path {
-    static FOLDER: OnceLock<std::path::PathBuf> = OnceLock::new();
+    static FOLDER: OnceLock<PathBuf> = OnceLock::new();
     FOLDER.get_or_init(|| {
-        let folder = support::root().join("target/resolver");
+        let address = started().as_ref().expect("the name server is there");
+        let folder = support::root().join(format!("target/resolver/{address}"));
         std::fs::create_dir_all(&folder).expect("target/ can be written");
         let files = [
-            ("resolv.conf", format!("nameserver {SERVER}\noptions timeout:2 attempts:2\n")),
+            ("resolv.conf", format!("nameserver {address}\noptions timeout:2 attempts:2\n")),
             ("nsswitch.conf", "hosts: files dns\n".into()),
             ("hosts", "127.0.0.1 localhost\n".into()),
         ];
