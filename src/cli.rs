@@ -1,7 +1,11 @@
 //! The command line: what can be asked, and nothing else.
 
+use std::ffi::OsString;
+use std::time::Duration;
+
 use clap::{Args, Parser, Subcommand, value_parser};
 
+use crate::check::{self, Format};
 use crate::error::Error;
 use crate::stdio::{flush_stdout, printf};
 
@@ -42,6 +46,108 @@ pub enum Command {
     /// The tutorial's servers, from one client to a process per client
     #[command(subcommand, arg_required_else_help = true)]
     Server(Server),
+    /// Examine any server that forks per client, and say which mistake it makes
+    ///
+    /// Each check starts the server afresh on a port of its own, is a client that would expose one
+    /// mistake, and looks at the wire and at the process table. A check that fails says what was
+    /// expected, what was seen, why it matters, and which call mends it.
+    ///
+    /// Exit status: 0 all hold, 1 some fail, 2 usage, 3 the server could not be started.
+    #[command(after_long_help = "Examples:
+  prise check -- prise server fork --port {port}
+  prise check --send 'hello\\n' --expect hello -- tcpserver 127.0.0.1 {port} cat
+  prise check --only no-zombies --port 8888 --verbose -- ./server")]
+    Check(Check),
+}
+
+/// `prise check`
+#[derive(Args)]
+pub struct Check {
+    /// List the checks, and do nothing
+    #[arg(long)]
+    pub list: bool,
+    /// Make these checks only
+    #[arg(long, value_name = "NAME", value_delimiter = ',', value_parser = check_name)]
+    only: Vec<String>,
+    /// What a client says; \n, \r, \t, \0, \\ and \xNN stand for what they do in C
+    #[arg(long, value_name = "TEXT", value_parser = unescaped, default_value = MESSAGE, hide_default_value = true)]
+    send: Bytes,
+    /// How a right answer begins, written the same way
+    #[arg(long, value_name = "PREFIX", value_parser = unescaped, default_value = "ok")]
+    expect: Bytes,
+    /// The port that the server always listens on, if {port} cannot tell it another
+    #[arg(long)]
+    port: Option<u16>,
+    /// How long the server is given for each answer
+    #[arg(long, value_name = "SECONDS", default_value_t = 5, value_parser = value_parser!(u64).range(1..=600))]
+    timeout: u64,
+    /// How the findings are printed
+    #[arg(long, value_enum, default_value_t = Format::Human)]
+    format: Format,
+    /// Print what is done, step by step
+    #[arg(long)]
+    verbose: bool,
+    /// The server, and its arguments; {port} in one becomes the port
+    #[arg(last = true, value_name = "SERVER", required_unless_present = "list")]
+    server: Vec<OsString>,
+}
+
+/// What the tutorial's client sends: a line, and NULs up to 255 bytes.
+const MESSAGE: &str = "hello\\n\\0";
+const MESSAGE_LEN: usize = 255;
+
+impl From<Check> for check::Options {
+    fn from(check: Check) -> check::Options {
+        let mut send = check.send.0;
+        if send == b"hello\n\0" {
+            send.resize(MESSAGE_LEN, 0);
+        }
+        check::Options {
+            server: check.server,
+            send,
+            expect: check.expect.0,
+            only: check.only,
+            port: check.port,
+            timeout: Duration::from_secs(check.timeout),
+            format: check.format,
+            verbose: check.verbose,
+        }
+    }
+}
+
+/// Bytes that were written with escapes.
+#[derive(Clone)]
+struct Bytes(Vec<u8>);
+
+/// A text with C's escapes, as bytes.
+fn unescaped(text: &str) -> Result<Bytes, String> {
+    let mut bytes = Vec::new();
+    let mut rest = text.bytes();
+    while let Some(byte) = rest.next() {
+        let escape = if byte == b'\\' { rest.next() } else { None };
+        bytes.push(match (byte, escape) {
+            (b'\\', Some(b'n')) => b'\n',
+            (b'\\', Some(b'r')) => b'\r',
+            (b'\\', Some(b't')) => b'\t',
+            (b'\\', Some(b'0')) => 0,
+            (b'\\', Some(b'\\')) => b'\\',
+            (b'\\', Some(b'x')) => {
+                let digits: String = rest.by_ref().take(2).map(char::from).collect();
+                u8::from_str_radix(&digits, 16).map_err(|_| format!("\\x{digits} is not a byte"))?
+            }
+            (b'\\', _) => return Err("a backslash begins \\n, \\r, \\t, \\0, \\\\ or \\xNN".into()),
+            (byte, _) => byte,
+        });
+    }
+    if bytes.is_empty() { Err("nothing".into()) } else { Ok(Bytes(bytes)) }
+}
+
+/// The name of a check.
+fn check_name(name: &str) -> Result<String, String> {
+    match check::CHECKS.iter().find(|check| check.name == name) {
+        Some(check) => Ok(check.name.into()),
+        None => Err("there is no such check; prise check --list names them".into()),
+    }
 }
 
 /// `prise client …`

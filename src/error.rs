@@ -5,18 +5,28 @@ use std::io::Write;
 use std::process::ExitCode;
 
 use nix::errno::Errno;
+use nix::sys::signal::Signal;
 
 use crate::ffi::hstrerror;
 
-/// How a tutorial program exits: 0 and 1 as in C, 2 for a usage error.
+/// How prise exits: 0 and 1 as in C, 2 for a usage error, 3 where there was nothing to examine.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[repr(u8)]
 pub enum Exit {
-    /// It did what it was asked.
+    /// It did what it was asked; of a server examined: all checks hold.
     Success = 0,
-    /// A call failed; stderr says which, and why.
+    /// A call failed, and stderr says which, and why; of a server examined: some checks fail.
     Failure = 1,
     /// The command line was wrong: nothing was done.
     Usage = 2,
+    /// The server to examine could not be started.
+    NotStarted = 3,
+}
+
+impl From<Exit> for ExitCode {
+    fn from(exit: Exit) -> ExitCode {
+        ExitCode::from(exit as u8)
+    }
 }
 
 /// What ends a program. Only `main` reports it.
@@ -44,6 +54,10 @@ pub enum Error {
     CommandLine(clap::Error),
     /// Help was asked for, and has been printed: nothing is wrong.
     Help,
+    /// The server to examine could not be started, and why.
+    NotStarted(String),
+    /// Ctrl-C, or another signal that asks to stop.
+    Stopped(Signal),
 }
 
 /// The error of a call that sets `errno`, printed as `perror(what)` does: for `map_err`.
@@ -72,10 +86,13 @@ impl Error {
         self.print();
         let exit = match self {
             Error::Help => Exit::Success,
+            Error::NotStarted(_) => Exit::NotStarted,
+            // as a shell counts a death by a signal
+            Error::Stopped(signal) => return ExitCode::from(128 + signal as u8),
             Error::CommandLine(_) | Error::Address(_) => Exit::Usage,
             Error::Errno { .. } | Error::Host { .. } | Error::Stdout => Exit::Failure,
         };
-        ExitCode::from(exit as u8)
+        exit.into()
     }
 }
 
@@ -91,6 +108,8 @@ impl Display for Error {
             Error::Stdout => f.write_str("stdout"),
             Error::CommandLine(error) => error.fmt(f),
             Error::Help => f.write_str("help"),
+            Error::NotStarted(why) => write!(f, "the server could not be started: {why}"),
+            Error::Stopped(signal) => write!(f, "stopped by {signal}"),
         }
     }
 }

@@ -9,6 +9,7 @@ use std::fmt::{self, Display, Formatter, Write};
 use std::mem::{size_of, zeroed};
 use std::os::fd::{AsRawFd, FromRawFd, OwnedFd};
 use std::ptr;
+use std::sync::atomic::{AtomicI32, Ordering};
 
 use libc::{hostent, in_addr, in_addr_t, pid_t, sockaddr_in, socklen_t};
 use nix::Result;
@@ -280,6 +281,66 @@ pub fn waitpid_nohang() -> Option<Pid> {
     (pid > 0).then(|| Pid::from_raw(pid))
 }
 
+/// Reap any child that has ended, with its status as `WIFEXITED` and its kin read it:
+/// `pid_t waitpid(-1, &status, WNOHANG)`. None: there is no child, or none has ended.
+///
+/// <https://pubs.opengroup.org/onlinepubs/9799919799/functions/waitpid.html>
+pub fn waitpid_status() -> Option<(Pid, c_int)> {
+    let mut status = 0;
+    // SAFETY: status is an int that lives until waitpid returns.
+    let pid = unsafe { libc::waitpid(-1, &raw mut status, libc::WNOHANG) };
+    (pid > 0).then(|| (Pid::from_raw(pid), status))
+}
+
+/// Set the soft limit of a resource of another process, and give the one it had:
+/// `int prlimit(pid_t, int, const struct rlimit *, struct rlimit *)` (Linux).
+///
+/// # Errors
+/// EPERM for another user's process, ESRCH; elsewhere than on Linux, ENOSYS.
+///
+/// <https://man7.org/linux/man-pages/man2/prlimit.2.html>
+pub fn prlimit(pid: i32, resource: Resource, soft: u64) -> Result<u64> {
+    #[cfg(target_os = "linux")]
+    {
+        let resource = match resource {
+            Resource::Descriptors => libc::RLIMIT_NOFILE,
+            Resource::Processes => libc::RLIMIT_NPROC,
+        };
+        let mut limit = libc::rlimit { rlim_cur: 0, rlim_max: 0 };
+        // SAFETY: limit is a whole rlimit that lives until prlimit returns; nothing is set.
+        Errno::result(unsafe { libc::prlimit(pid, resource, ptr::null(), &raw mut limit) })?;
+        let was = limit.rlim_cur;
+        limit.rlim_cur = soft;
+        // SAFETY: limit is a whole rlimit that lives until prlimit returns; the old one is not asked for.
+        Errno::result(unsafe { libc::prlimit(pid, resource, &raw const limit, ptr::null_mut()) })?;
+        Ok(was)
+    }
+    #[cfg(not(target_os = "linux"))]
+    {
+        let _ = (pid, resource, soft);
+        Err(Errno::ENOSYS)
+    }
+}
+
+/// Have the orphans among our descendants become our children: `prctl(PR_SET_CHILD_SUBREAPER, 1)`
+/// (Linux; elsewhere they become init's).
+///
+/// <https://man7.org/linux/man-pages/man2/PR_SET_CHILD_SUBREAPER.2const.html>
+pub fn adopt_orphans() {
+    #[cfg(target_os = "linux")]
+    // it cannot fail where it is known, and where it is not, init adopts
+    let _ = nix::sys::prctl::set_child_subreaper(true);
+}
+
+/// A resource that [`prlimit`] limits.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Resource {
+    /// `RLIMIT_NOFILE`: one more than the highest descriptor.
+    Descriptors,
+    /// `RLIMIT_NPROC`: the processes of the user.
+    Processes,
+}
+
 /// End this process at once, without flushing what it shares with its parent: `void _exit(int)`.
 ///
 /// <https://pubs.opengroup.org/onlinepubs/9799919799/functions/_exit.html>
@@ -299,10 +360,12 @@ pub enum Handler {
     Ignore,
     /// [`reap_children`]
     ReapChildren,
+    /// [`note_stop`], which cuts waiting calls short
+    NoteStop,
 }
 
 /// Set what a signal does: `int sigaction(int, const struct sigaction *, struct sigaction *)`, with
-/// `SA_RESTART` and `SA_NOCLDSTOP`.
+/// `SA_NOCLDSTOP` and, but for [`Handler::NoteStop`], `SA_RESTART`.
 ///
 /// # Errors
 /// EINVAL for a signal that cannot be caught.
@@ -310,13 +373,16 @@ pub enum Handler {
 /// <https://pubs.opengroup.org/onlinepubs/9799919799/functions/sigaction.html>
 pub fn sigaction(signal: Signal, handler: Handler) -> Result<()> {
     use nix::sys::signal::{SaFlags, SigAction, SigHandler, SigSet};
+    let action_cuts_short = handler == Handler::NoteStop;
     let handler = match handler {
         Handler::Default => SigHandler::SigDfl,
         Handler::Ignore => SigHandler::SigIgn,
         Handler::ReapChildren => SigHandler::Handler(reap_children),
+        Handler::NoteStop => SigHandler::Handler(note_stop),
     };
-    let action = SigAction::new(handler, SaFlags::SA_RESTART | SaFlags::SA_NOCLDSTOP, SigSet::empty());
-    // SAFETY: reap_children, the one handler, calls waitpid alone, which is async-signal-safe, and keeps errno.
+    let restart = if action_cuts_short { SaFlags::empty() } else { SaFlags::SA_RESTART };
+    let action = SigAction::new(handler, restart | SaFlags::SA_NOCLDSTOP, SigSet::empty());
+    // SAFETY: the handlers call waitpid or store an int, which is async-signal-safe, and keep errno.
     unsafe { nix::sys::signal::sigaction(signal, &action) }.map(drop)
 }
 
@@ -325,4 +391,16 @@ extern "C" fn reap_children(_signal: c_int) {
     let saved_errno = errno::errno();
     while waitpid_nohang().is_some() {}
     errno::set_errno(saved_errno);
+}
+
+static STOP: AtomicI32 = AtomicI32::new(0);
+
+/// The handler of signals that ask a program to stop: it notes which.
+extern "C" fn note_stop(signal: c_int) {
+    STOP.store(signal, Ordering::Relaxed);
+}
+
+/// The signal that has asked this program to stop, if one has.
+pub fn stop_asked() -> Option<Signal> {
+    Signal::try_from(STOP.load(Ordering::Relaxed)).ok()
 }

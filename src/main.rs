@@ -3,28 +3,42 @@
 use std::process::ExitCode;
 
 use prise::cli::{self, Client, Command, Server};
-use prise::error::Error;
-use prise::{client, runtime, server};
+use prise::error::{Error, Exit};
+use prise::{check, client, runtime, server};
 
 fn main() -> ExitCode {
     runtime::start();
     match cli::parse().and_then(run) {
-        Ok(()) => ExitCode::SUCCESS,
+        Ok(exit) => exit.into(),
         Err(error) => error.report(),
     }
 }
 
-fn run(command: Command) -> Result<(), Error> {
+fn run(command: Command) -> Result<Exit, Error> {
     match command {
-        Command::Client(Client::Socket) => client::socket::main(),
-        Command::Client(Client::Connect { to }) => client::connect::main(&to.host, to.port),
-        Command::Client(Client::Send { to }) => client::send::main(&to.host, to.port),
-        Command::Client(Client::Recv { to, name }) => client::recv::main(&to.host, to.port, name.as_deref()),
-        Command::Client(Client::Resolve { name }) => client::resolve::main(&name),
-        Command::Client(Client::Message { host, port, reply }) => client::message::main(&host, port, reply),
-        Command::Server(Server::Accept { on }) => server::accept::main(on.port, on.backlog),
-        Command::Server(Server::Reply { on }) => server::reply::main(on.port, on.backlog),
-        Command::Server(Server::Loop { on }) => server::r#loop::main(on.port, on.backlog),
-        Command::Server(Server::Fork { on, no_reap }) => server::fork::main(on.port, on.backlog, no_reap),
+        Command::Client(program) => client(program).map(|()| Exit::Success),
+        Command::Server(program) => server(program).map(|()| Exit::Success),
+        Command::Check(check) if check.list => check::list(),
+        Command::Check(check) => check::main(&check.into()),
+    }
+}
+
+fn client(program: Client) -> Result<(), Error> {
+    match program {
+        Client::Socket => client::socket::main(),
+        Client::Connect { to } => client::connect::main(&to.host, to.port),
+        Client::Send { to } => client::send::main(&to.host, to.port),
+        Client::Recv { to, name } => client::recv::main(&to.host, to.port, name.as_deref()),
+        Client::Resolve { name } => client::resolve::main(&name),
+        Client::Message { host, port, reply } => client::message::main(&host, port, reply),
+    }
+}
+
+fn server(program: Server) -> Result<(), Error> {
+    match program {
+        Server::Accept { on } => server::accept::main(on.port, on.backlog),
+        Server::Reply { on } => server::reply::main(on.port, on.backlog),
+        Server::Loop { on } => server::r#loop::main(on.port, on.backlog),
+        Server::Fork { on, no_reap } => server::fork::main(on.port, on.backlog, no_reap),
     }
 }

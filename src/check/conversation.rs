@@ -1,0 +1,149 @@
+//! Checks of what one client sees on the wire.
+
+use std::time::Duration;
+
+use crate::check::experiment::Experiment;
+use crate::check::peer::End;
+use crate::check::verdict::{Outcome, fails, holds, not_observable};
+use crate::visible::visible_line;
+
+/// A pause that is long for the network of one machine, and short for a server that waits for more.
+const BETWEEN_PIECES: Duration = Duration::from_millis(100);
+
+/// How long a server that closes by itself is given to do so.
+const SOON: Duration = Duration::from_millis(300);
+
+/// A client that says the message is answered.
+pub fn answers(lab: &Experiment<'_>) -> Outcome {
+    let server = lab.start()?;
+    let Some(answer) = lab.converse(&server) else {
+        return fails("the connection is accepted", "connect() failed");
+    };
+    if lab.is_answer(&answer.bytes) {
+        holds(answer.describe())
+    } else {
+        fails("an answer", answer.describe())
+    }
+}
+
+/// After the answer, and once the client has half-closed, there is an end.
+pub fn end_of_file(lab: &Experiment<'_>) -> Outcome {
+    let server = lab.start()?;
+    let Ok(mut peer) = lab.dial(&server) else { return fails("a connection", "connect() failed") };
+    peer.send(lab.message());
+    lab.hear(&mut peer);
+    let mut rest = peer.read_until(SOON, |_| false);
+    if rest.end == End::Silence {
+        // a server may wait for the client's own end
+        peer.half_close();
+        lab.step("client: shutdown(SHUT_WR)");
+        rest = peer.read_to_end();
+    }
+    match rest.end {
+        End::Closed => holds("end of file after the answer"),
+        End::Reset => fails("end of file after the answer", "the connection is reset"),
+        End::Silence | End::Enough => fails(
+            "end of file after the answer",
+            format!(
+                "neither data nor end of file for {:?}, though the client had half-closed",
+                lab.timeout()
+            ),
+        ),
+    }
+}
+
+/// A message that TCP brings in three pieces is one message.
+pub fn pieces(lab: &Experiment<'_>) -> Outcome {
+    let server = lab.start()?;
+    if lab.greets(&server) {
+        return not_observable("the server speaks before it is spoken to");
+    }
+    let message = lab.message();
+    if message.len() < 3 {
+        return not_observable("the message is shorter than three bytes: --send a longer one");
+    }
+    let Ok(mut peer) = lab.dial(&server) else { return fails("a connection", "connect() failed") };
+    let ends = [message.len().min(6) / 3, message.len().min(6) * 2 / 3, message.len()];
+    let mut sent = 0;
+    for end in ends {
+        if sent > 0 {
+            let early = peer.read_until(BETWEEN_PIECES, |bytes| lab.is_answer(bytes));
+            if lab.is_answer(&early.bytes) || early.end != End::Silence {
+                let seen = format!("{} after {sent} of {} bytes", early.describe(), message.len());
+                return fails("no answer before the whole message has come", seen);
+            }
+        }
+        peer.send(&message[sent..end]);
+        lab.step(format!("client: write() of {} bytes", end - sent));
+        sent = end;
+    }
+    let answer = lab.hear(&mut peer);
+    if lab.is_answer(&answer.bytes) {
+        holds(format!("answered after all {sent} bytes, which came in three pieces 100 ms apart"))
+    } else {
+        fails("an answer to a message in three pieces", answer.describe())
+    }
+}
+
+/// A client that has half-closed still gets its answer.
+pub fn half_close(lab: &Experiment<'_>) -> Outcome {
+    let server = lab.start()?;
+    let Ok(mut peer) = lab.dial(&server) else { return fails("a connection", "connect() failed") };
+    peer.send(lab.message());
+    peer.half_close();
+    lab.step("client: write(); shutdown(SHUT_WR)");
+    let answer = lab.hear(&mut peer);
+    if lab.is_answer(&answer.bytes) {
+        holds("answered after the half-close")
+    } else {
+        fails("an answer, since the client can still read", answer.describe())
+    }
+}
+
+/// The whole answer arrives, though the client sent more than the server wanted to read.
+pub fn delivers(lab: &Experiment<'_>) -> Outcome {
+    const SURPLUS: usize = 100_000;
+    let server = lab.start()?;
+    let mut plain = match lab.dial(&server) {
+        Ok(peer) => peer,
+        Err(_) => return fails("a connection", "connect() failed"),
+    };
+    plain.send(lab.message());
+    plain.half_close();
+    let whole = plain.read_to_end();
+    let Ok(mut peer) = lab.dial(&server) else { return fails("a second connection", "connect() failed") };
+    peer.send(&[lab.message(), &vec![b'x'; SURPLUS]].concat());
+    peer.half_close();
+    lab.step(format!("client: write() of the message and {SURPLUS} bytes more; shutdown(SHUT_WR)"));
+    // what a reset destroys is what has not been read when it comes
+    crate::check::subject::wait_until(Duration::from_millis(200), || false);
+    let answer = peer.read_to_end();
+    lab.step(format!("client: read() gives {}", answer.describe()));
+    if answer.end == End::Reset || answer.bytes.len() < whole.bytes.len() {
+        return fails(format!("{} bytes, then end of file", whole.bytes.len()), answer.describe());
+    }
+    holds(answer.describe())
+}
+
+/// What follows the answer's text is not the server's memory.
+pub fn own_memory(lab: &Experiment<'_>) -> Outcome {
+    let server = lab.start()?;
+    let Ok(mut peer) = lab.dial(&server) else { return fails("a connection", "connect() failed") };
+    peer.send(lab.message());
+    peer.half_close();
+    let answer = peer.read_to_end();
+    let text = answer.bytes.iter().position(|&byte| byte == 0).unwrap_or(answer.bytes.len());
+    let after = &answer.bytes[text..];
+    let begins = after.iter().position(|&byte| byte != 0);
+    match begins {
+        None => holds(format!("nothing but NULs after the {text} bytes of text")),
+        Some(n) if after[n..].len() < 3 => holds(format!("{} bytes in all", answer.bytes.len())),
+        Some(n) => {
+            let seen = visible_line(&after[n..after.len().min(n + 60)]);
+            fails(
+                "an answer that ends with its text, or in NULs",
+                format!("after its text and a NUL the answer goes on: \"{seen}\""),
+            )
+        }
+    }
+}

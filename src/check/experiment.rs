@@ -1,0 +1,168 @@
+//! What a check has at hand: a fresh server, clients for it, and the message that they send.
+
+use std::cell::RefCell;
+use std::io;
+use std::net::TcpListener;
+use std::process::Stdio;
+use std::time::Duration;
+
+use nix::errno::Errno;
+
+use crate::check::Options;
+use crate::check::peer::{Answer, Peer};
+use crate::check::subject::{Subject, wait_until};
+use crate::check::system::{self, in_time_wait};
+use crate::error::{Error, perror};
+use crate::ffi;
+use crate::stdio::printf;
+
+/// How long TCP keeps a closed connection, and a little more.
+const TIME_WAIT: Duration = Duration::from_secs(65);
+
+/// What a check has at hand.
+pub struct Experiment<'a> {
+    options: &'a Options,
+    /// What was done, step by step, in C notation.
+    steps: RefCell<Vec<String>>,
+}
+
+impl<'a> Experiment<'a> {
+    /// For one check.
+    pub fn new(options: &'a Options) -> Experiment<'a> {
+        Experiment { options, steps: RefCell::new(Vec::new()) }
+    }
+
+    /// Keep a step, and print it if that is asked.
+    pub fn step(&self, step: impl Into<String>) {
+        let step = step.into();
+        if self.options.verbose {
+            printf!("        {step}\n");
+        }
+        self.steps.borrow_mut().push(step);
+    }
+
+    /// The steps so far.
+    pub fn steps(&self) -> Vec<String> {
+        self.steps.borrow().clone()
+    }
+
+    /// How long the server is given for an answer.
+    pub fn timeout(&self) -> Duration {
+        self.options.timeout
+    }
+
+    /// What a client says.
+    pub fn message(&self) -> &[u8] {
+        &self.options.send
+    }
+
+    /// Start the server afresh, silent, and wait until it listens.
+    pub fn start(&self) -> Result<Subject, Error> {
+        self.start_printing_to(Stdio::null())
+    }
+
+    /// The same, with its stdout there.
+    pub fn start_printing_to(&self, stdout: Stdio) -> Result<Subject, Error> {
+        if let Some(port) = self.options.port {
+            // a server that does not set SO_REUSEADDR is not to fail every check for that
+            wait_until(TIME_WAIT, || TcpListener::bind(("0.0.0.0", port)).is_ok() && !in_time_wait(port));
+        }
+        self.start_on(self.options.port.unwrap_or_else(free_port), stdout)
+    }
+
+    /// The same, on a port.
+    pub fn start_on(&self, port: u16, stdout: Stdio) -> Result<Subject, Error> {
+        let mut subject = self.spawn(port, stdout, Stdio::null())?;
+        if !subject.wait_listening(self.timeout()) {
+            return Err(self.interrupted().unwrap_or(Error::NotStarted(self.why_not_started(&mut subject))));
+        }
+        Ok(subject)
+    }
+
+    /// Start the server and do not wait.
+    pub fn spawn(&self, port: u16, stdout: Stdio, stderr: Stdio) -> Result<Subject, Error> {
+        self.step(format!("start the server on port {port}"));
+        Subject::spawn(&self.options.server, port, stdout, stderr).map_err(|error| {
+            let program = self.options.server.first().map(|word| word.to_string_lossy().into_owned());
+            let errno = Errno::from_raw(error.raw_os_error().unwrap_or(libc::EIO));
+            Error::NotStarted(format!("{}: {}", program.unwrap_or_default(), errno::Errno(errno as i32)))
+        })
+    }
+
+    fn why_not_started(&self, subject: &mut Subject) -> String {
+        match subject.ended() {
+            Some(status) => format!("it ended before it listened on port {} ({status})", subject.port),
+            None => format!("it did not listen on port {} within {:?}", subject.port, self.timeout()),
+        }
+    }
+
+    /// The error to end with, once Ctrl-C has asked for it.
+    pub fn interrupted(&self) -> Option<Error> {
+        ffi::stop_asked().map(Error::Stopped)
+    }
+
+    /// Connect a client.
+    pub fn dial(&self, subject: &Subject) -> io::Result<Peer> {
+        self.step("client: socket(); connect()");
+        Peer::dial(subject.port, self.timeout())
+    }
+
+    /// Whether these bytes are the beginning of a right answer.
+    pub fn is_answer(&self, bytes: &[u8]) -> bool {
+        bytes.starts_with(&self.options.expect)
+    }
+
+    /// Wait for the beginning of an answer.
+    pub fn hear(&self, peer: &mut Peer) -> Answer {
+        let enough = self.options.expect.len().max(1);
+        let answer = peer.read_until(self.timeout(), |bytes| bytes.len() >= enough);
+        self.step(format!("client: read() gives {}", answer.describe()));
+        answer
+    }
+
+    /// A client that says its message and hears the answer.
+    pub fn converse(&self, subject: &Subject) -> Option<Answer> {
+        let mut peer = self.dial(subject).ok()?;
+        self.step(format!("client: write() of {} bytes", self.message().len()));
+        peer.send(self.message());
+        Some(self.hear(&mut peer))
+    }
+
+    /// Whether the next client is served.
+    pub fn serves(&self, subject: &Subject) -> bool {
+        self.converse(subject).is_some_and(|answer| self.is_answer(&answer.bytes))
+    }
+
+    /// Whether the server speaks before it is spoken to.
+    pub fn greets(&self, subject: &Subject) -> bool {
+        let Ok(mut peer) = self.dial(subject) else { return false };
+        !peer.read_until(Duration::from_millis(300), |bytes| !bytes.is_empty()).bytes.is_empty()
+    }
+}
+
+/// A port that nothing is bound to, below those that the kernel gives to clients.
+pub fn free_port() -> u16 {
+    let start = std::process::id() as u16 % 10_000;
+    let mut candidates = (0..20_000).map(|n| 12_000 + (start + n) % 20_000);
+    let unbound = |port: &u16| TcpListener::bind(("0.0.0.0", *port)).is_ok() && !system::listens(*port);
+    candidates.find(unbound).unwrap_or(8888)
+}
+
+/// What the server says on stdout and stderr when it does not start. The pipe bounds it.
+pub fn last_words(options: &Options) -> Result<String, Error> {
+    let (mut reader, writer) = io::pipe().map_err(|error| io_error("pipe", &error))?;
+    let copy = writer.try_clone().map_err(|error| io_error("dup", &error))?;
+    let port = options.port.unwrap_or_else(free_port);
+    let mut subject = Experiment::new(options).spawn(port, writer.into(), copy.into())?;
+    subject.wait_listening(Duration::from_secs(1));
+    drop(subject);
+    let mut words = vec![0; 1000];
+    let n = io::Read::read(&mut reader, &mut words).unwrap_or(0);
+    words.truncate(n);
+    Ok(String::from_utf8_lossy(&words).trim().to_string())
+}
+
+/// An error of the standard library, as perror says it.
+pub fn io_error(what: &'static str, error: &io::Error) -> Error {
+    perror(what)(Errno::from_raw(error.raw_os_error().unwrap_or(libc::EIO)))
+}

@@ -1,0 +1,126 @@
+//! The client's side of a connection. Nothing here waits longer than its deadline.
+
+use std::io::{self, ErrorKind, Read, Write};
+use std::net::{Shutdown, TcpStream};
+use std::time::{Duration, Instant};
+
+use nix::sys::socket::{setsockopt, sockopt};
+
+/// A connection to the server under examination. Dropped, it is reset, so that no TIME_WAIT is left on
+/// the server's port for the next check to meet.
+pub struct Peer {
+    stream: TcpStream,
+    timeout: Duration,
+}
+
+/// How a stream ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum End {
+    /// Not yet: enough had come.
+    Enough,
+    /// The server closed: end of file.
+    Closed,
+    /// The server reset the connection.
+    Reset,
+    /// Nothing came within the time-out.
+    Silence,
+}
+
+/// What a client received, and how it ended.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Answer {
+    /// The bytes.
+    pub bytes: Vec<u8>,
+    /// What came after them.
+    pub end: End,
+}
+
+impl Peer {
+    /// Connect to a port of this machine.
+    pub fn dial(port: u16, timeout: Duration) -> io::Result<Peer> {
+        let stream = TcpStream::connect_timeout(&([127, 0, 0, 1], port).into(), timeout)?;
+        let linger = libc::linger { l_onoff: 1, l_linger: 0 };
+        setsockopt(&stream, sockopt::Linger, &linger)?;
+        stream.set_write_timeout(Some(timeout))?;
+        Ok(Peer { stream, timeout })
+    }
+
+    /// Send bytes; gives how many the server's side took.
+    pub fn send(&mut self, mut bytes: &[u8]) -> usize {
+        let all = bytes.len();
+        while !bytes.is_empty() {
+            match self.stream.write(bytes) {
+                Ok(n @ 1..) => bytes = &bytes[n..],
+                Err(error) if error.kind() == ErrorKind::Interrupted => {}
+                // a server that has closed or reset takes no more
+                Ok(0) | Err(_) => break,
+            }
+        }
+        all - bytes.len()
+    }
+
+    /// Say that no more will come.
+    pub fn half_close(&mut self) {
+        // ENOTCONN: the server has reset the connection, which reading will show
+        let _ = self.stream.shutdown(Shutdown::Write);
+    }
+
+    /// Read to the end of file, a reset, or silence.
+    pub fn read_to_end(&mut self) -> Answer {
+        self.read_until(self.timeout, |_| false)
+    }
+
+    /// Read until what came is enough, or it ends. Each wait is as long as `patience`, and all together
+    /// three times that.
+    pub fn read_until(&mut self, patience: Duration, enough: impl Fn(&[u8]) -> bool) -> Answer {
+        let mut bytes = Vec::new();
+        let mut piece = [0; 4096];
+        let deadline = Instant::now() + patience * 3;
+        let end = loop {
+            if enough(&bytes) {
+                break End::Enough;
+            }
+            if Instant::now() > deadline || self.stream.set_read_timeout(Some(patience)).is_err() {
+                break End::Silence;
+            }
+            match self.stream.read(&mut piece) {
+                Ok(0) => break End::Closed,
+                Ok(n) => bytes.extend_from_slice(&piece[..n]),
+                Err(error) => match error.kind() {
+                    ErrorKind::Interrupted if crate::ffi::stop_asked().is_none() => {}
+                    ErrorKind::ConnectionReset | ErrorKind::BrokenPipe => break End::Reset,
+                    _ => break End::Silence,
+                },
+            }
+        };
+        Answer { bytes, end }
+    }
+
+    /// Close as most clients do, without a reset.
+    pub fn close_in_order(self) {
+        // what is left to read would turn the close into a reset
+        let mut peer = self;
+        peer.read_until(Duration::from_millis(500), |_| false);
+        let _ = setsockopt(&peer.stream, sockopt::Linger, &libc::linger { l_onoff: 0, l_linger: 0 });
+    }
+
+    /// Reset the connection, which is what happens to every peer that is dropped.
+    pub fn reset(self) {}
+}
+
+impl Answer {
+    /// For a report: how many bytes, their beginning, and the end.
+    pub fn describe(&self) -> String {
+        let beginning = crate::visible::visible_line(&self.bytes[..self.bytes.len().min(40)]).to_string();
+        let end = match self.end {
+            End::Enough => "",
+            End::Closed => ", then end of file",
+            End::Reset => ", then a reset",
+            End::Silence => ", then nothing more, and no end of file",
+        };
+        match self.bytes.len() {
+            0 => format!("no answer{end}"),
+            n => format!("{n} bytes beginning \"{}\"{end}", beginning.trim_end()),
+        }
+    }
+}

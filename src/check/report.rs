@@ -1,0 +1,165 @@
+//! How findings are told: to people, as TAP, as JSON.
+
+use std::io::{IsTerminal, stdout};
+use std::time::Duration;
+
+use crate::check::verdict::Verdict;
+use crate::check::{Check, Format, Options};
+use crate::stdio::printf;
+
+/// Findings, told as they come.
+pub struct Report<'a> {
+    options: &'a Options,
+    checks: usize,
+    held: usize,
+    failed: usize,
+    unseen: usize,
+    json: Vec<String>,
+}
+
+impl<'a> Report<'a> {
+    /// Begin.
+    pub fn new(options: &'a Options, checks: usize) -> Report<'a> {
+        let report = Report { options, checks, held: 0, failed: 0, unseen: 0, json: Vec::new() };
+        match options.format {
+            Format::Human => printf!("{}\n\n", report.server()),
+            Format::Tap => printf!("TAP version 13\n1..{checks}\n"),
+            Format::Json => {}
+        }
+        report
+    }
+
+    fn server(&self) -> String {
+        self.options.server.iter().map(|word| word.to_string_lossy()).collect::<Vec<_>>().join(" ")
+    }
+
+    /// A check is being made: a terminal shows which.
+    pub fn begins(&self, check: &Check) {
+        let quiet = self.options.verbose || self.options.format != Format::Human || !stdout().is_terminal();
+        if quiet {
+            if self.options.verbose {
+                printf!("# {}\n", check.name);
+            }
+            return;
+        }
+        printf!("  …       {:<20}", check.name);
+    }
+
+    /// A check is made.
+    pub fn found(&mut self, check: &Check, verdict: &Verdict, took: Duration, steps: &[String]) {
+        match verdict {
+            Verdict::Holds(_) => self.held += 1,
+            Verdict::Fails(_) => self.failed += 1,
+            Verdict::NotObservable(_) => self.unseen += 1,
+        }
+        match self.options.format {
+            Format::Human => self.human(check, verdict),
+            Format::Tap => self.tap(check, verdict),
+            Format::Json => self.json.push(json(check, verdict, took, steps)),
+        }
+    }
+
+    fn human(&self, check: &Check, verdict: &Verdict) {
+        if stdout().is_terminal() && !self.options.verbose {
+            printf!("\r\x1b[K");
+        }
+        match verdict {
+            Verdict::Holds(seen) => printf!("  holds   {:<20}{seen}\n", check.name),
+            Verdict::NotObservable(why) => {
+                printf!("  unseen  {:<20}not observable here: {why}\n", check.name)
+            }
+            Verdict::Fails(failure) => {
+                printf!("  FAILS   {:<20}{}\n", check.name, check.claim);
+                printf!("            expected  {}\n", failure.expected);
+                printf!("            seen      {}\n", failure.seen);
+                printf!("            why       {}\n", check.why);
+                printf!("            mend      {}\n", check.mend);
+                printf!("            read      {}\n", check.page);
+            }
+        }
+    }
+
+    fn tap(&self, check: &Check, verdict: &Verdict) {
+        let number = self.held + self.failed + self.unseen;
+        match verdict {
+            Verdict::Holds(_) => printf!("ok {number} - {}\n", check.name),
+            Verdict::NotObservable(why) => printf!("ok {number} - {} # SKIP {why}\n", check.name),
+            Verdict::Fails(failure) => {
+                printf!("not ok {number} - {}\n  ---\n", check.name);
+                for (key, text) in [
+                    ("claim", check.claim),
+                    ("expected", &failure.expected),
+                    ("seen", &failure.seen),
+                    ("why", check.why),
+                    ("mend", check.mend),
+                    ("read", check.page),
+                ] {
+                    printf!("  {key}: {}\n", quoted(text));
+                }
+                printf!("  ...\n");
+            }
+        }
+    }
+
+    /// All checks are made; gives whether any failed.
+    pub fn end(&self) -> bool {
+        let summary =
+            format!("{} hold, {} fail, {} not observable here", self.held, self.failed, self.unseen);
+        match self.options.format {
+            Format::Human => printf!("\n{} checks: {summary}\n", self.checks),
+            Format::Tap => printf!("# {summary}\n"),
+            Format::Json => {
+                printf!(
+                    "{{\"server\":{},\"holds\":{},\"fails\":{},",
+                    quoted(&self.server()),
+                    self.held,
+                    self.failed
+                );
+                printf!("\"not_observable\":{},\"checks\":[\n{}\n]}}\n", self.unseen, self.json.join(",\n"));
+            }
+        }
+        self.failed > 0
+    }
+}
+
+fn json(check: &Check, verdict: &Verdict, took: Duration, steps: &[String]) -> String {
+    let mut fields = vec![
+        ("name", quoted(check.name)),
+        ("claim", quoted(check.claim)),
+        ("verdict", quoted(&verdict.to_string())),
+        ("seconds", format!("{:.3}", took.as_secs_f64())),
+    ];
+    match verdict {
+        Verdict::Holds(seen) => fields.push(("seen", quoted(seen))),
+        Verdict::NotObservable(why) => fields.push(("reason", quoted(why))),
+        Verdict::Fails(_) => {}
+    }
+    if let Some(failure) = verdict.failure() {
+        fields.push(("expected", quoted(&failure.expected)));
+        fields.push(("seen", quoted(&failure.seen)));
+        fields.extend([
+            ("why", quoted(check.why)),
+            ("mend", quoted(check.mend)),
+            ("read", quoted(check.page)),
+        ]);
+    }
+    let steps: Vec<String> = steps.iter().map(|step| quoted(step)).collect();
+    fields.push(("steps", format!("[{}]", steps.join(","))));
+    let fields: Vec<String> = fields.into_iter().map(|(key, value)| format!("\"{key}\":{value}")).collect();
+    format!("{{{}}}", fields.join(","))
+}
+
+/// A string of JSON, which YAML reads too.
+fn quoted(text: &str) -> String {
+    let mut quoted = String::from("\"");
+    for c in text.chars() {
+        match c {
+            '"' => quoted.push_str("\\\""),
+            '\\' => quoted.push_str("\\\\"),
+            c if c < ' ' || c == '\x7f' => quoted.push_str(&format!("\\u{:04x}", u32::from(c))),
+            c => quoted.push(c),
+        }
+    }
+    quoted.push('"');
+    quoted
+}

@@ -1,0 +1,129 @@
+//! The server under examination: started on its port, watched, and ended with all that it started.
+
+use std::ffi::OsString;
+use std::os::unix::process::{CommandExt, ExitStatusExt};
+use std::process::{Command, ExitStatus, Stdio};
+use std::time::{Duration, Instant};
+
+use nix::sys::signal::{Signal, kill, killpg};
+use nix::unistd::Pid;
+
+use crate::check::system::{self, Process};
+use crate::ffi;
+
+/// A server that runs. It ends, with everything that it started, when this is dropped.
+pub struct Subject {
+    /// The server's process, which leads its process group.
+    pub pid: i32,
+    /// Where it listens.
+    pub port: u16,
+    /// Processes of the examiner's own: a strace that makes calls fail.
+    pub instruments: Vec<i32>,
+    ended: Option<ExitStatus>,
+}
+
+impl Subject {
+    /// Start a command with `{port}` in its arguments replaced.
+    pub fn spawn(words: &[OsString], port: u16, stdout: Stdio, stderr: Stdio) -> std::io::Result<Subject> {
+        let mut words = words.iter().map(|word| with_port(word, port));
+        let mut command = Command::new(words.next().unwrap_or_default());
+        command.args(words).process_group(0);
+        let child = command.stdin(Stdio::null()).stdout(stdout).stderr(stderr).spawn()?;
+        Ok(Subject { pid: child.id() as i32, port, instruments: Vec::new(), ended: None })
+    }
+
+    /// Whether the server's process has ended, and how. Whatever else has ended and is ours to reap is reaped.
+    pub fn ended(&mut self) -> Option<ExitStatus> {
+        while let Some((pid, status)) = ffi::waitpid_status() {
+            if pid.as_raw() == self.pid {
+                self.ended = Some(ExitStatus::from_raw(status));
+            }
+        }
+        self.ended
+    }
+
+    /// Wait until it listens; false if it ends first, or takes too long.
+    pub fn wait_listening(&mut self, timeout: Duration) -> bool {
+        wait_until(timeout, || system::listens(self.port) || self.ended().is_some())
+            && system::listens(self.port)
+    }
+
+    /// All processes that it has started and that are there, zombies too.
+    pub fn descendants(&self) -> Vec<Process> {
+        let table = system::processes();
+        // an orphan is of the server's group, or ours to reap: nobody else's children are
+        let mut family = vec![self.pid, std::process::id() as i32];
+        let mut found: Vec<Process> = Vec::new();
+        let mut add = |family: &mut Vec<i32>, process: &Process| {
+            if process.pid != self.pid && !self.instruments.contains(&process.pid) && !found.contains(process)
+            {
+                family.push(process.pid);
+                found.push(process.clone());
+            }
+        };
+        table.iter().filter(|process| process.pgid == self.pid).for_each(|process| add(&mut family, process));
+        while let Some(parent) = family.pop() {
+            table
+                .iter()
+                .filter(|process| process.ppid == parent)
+                .for_each(|process| add(&mut family, process));
+        }
+        found
+    }
+
+    /// Its processes that have ended and that it has not waited for.
+    pub fn zombies(&self) -> usize {
+        self.descendants().iter().filter(|process| process.is_zombie()).count()
+    }
+
+    /// Send a signal to the server's process alone.
+    pub fn signal(&self, signal: Signal) {
+        // ESRCH: it has ended, which is seen elsewhere
+        let _ = kill(Pid::from_raw(self.pid), signal);
+    }
+}
+
+impl Drop for Subject {
+    fn drop(&mut self) {
+        let deadline = Instant::now() + Duration::from_secs(5);
+        loop {
+            let alive: Vec<Process> = self.descendants().into_iter().filter(|one| !one.is_zombie()).collect();
+            // the group first: what forks without end is stopped in one call
+            let _ = killpg(Pid::from_raw(self.pid), Signal::SIGKILL);
+            for process in &alive {
+                let _ = kill(Pid::from_raw(process.pid), Signal::SIGKILL);
+            }
+            let gone = self.ended().is_some() && alive.is_empty();
+            if gone || Instant::now() > deadline {
+                return;
+            }
+            pause();
+        }
+    }
+}
+
+fn with_port(word: &OsString, port: u16) -> OsString {
+    match word.to_str() {
+        Some(text) => text.replace("{port}", &port.to_string()).into(),
+        None => word.clone(),
+    }
+}
+
+/// Wait until a condition holds; false if it does not within the time-out, or Ctrl-C cuts the wait short.
+pub fn wait_until(timeout: Duration, mut holds: impl FnMut() -> bool) -> bool {
+    let deadline = Instant::now() + timeout;
+    loop {
+        if holds() {
+            return true;
+        }
+        if Instant::now() > deadline || ffi::stop_asked().is_some() {
+            return false;
+        }
+        pause();
+    }
+}
+
+/// A moment between two looks.
+fn pause() {
+    let _ = nix::poll::poll(&mut [], 5u8);
+}

@@ -1,0 +1,137 @@
+//! What the system says of processes and sockets, without asking the server itself.
+//!
+//! On Linux /proc tells; elsewhere ps and netstat do, and what they cannot tell is `None`.
+
+use std::fs;
+use std::process::Command;
+
+/// A line of the process table.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Process {
+    /// Its number.
+    pub pid: i32,
+    /// Its parent's number.
+    pub ppid: i32,
+    /// Its process group.
+    pub pgid: i32,
+    /// R, S, T, Z …, as ps shows it.
+    pub state: char,
+}
+
+impl Process {
+    /// Whether it has ended, and waits to be waited for.
+    pub fn is_zombie(&self) -> bool {
+        self.state == 'Z'
+    }
+}
+
+/// The process table.
+pub fn processes() -> Vec<Process> {
+    if cfg!(target_os = "linux") { proc_table() } else { ps_table() }
+}
+
+fn proc_table() -> Vec<Process> {
+    let Ok(entries) = fs::read_dir("/proc") else { return Vec::new() };
+    let pids = entries.filter_map(|entry| entry.ok()?.file_name().to_str()?.parse().ok());
+    pids.filter_map(|pid| {
+        let stat = Stat::of(pid)?;
+        Some(Process {
+            pid,
+            ppid: stat.number(1)?,
+            pgid: stat.number(2)?,
+            state: stat.field(0)?.chars().next()?,
+        })
+    })
+    .collect()
+}
+
+fn ps_table() -> Vec<Process> {
+    let Ok(output) = Command::new("ps").args(["-axo", "pid=,ppid=,pgid=,state="]).output() else {
+        return Vec::new();
+    };
+    let line = |line: &str| {
+        let mut fields = line.split_whitespace();
+        let mut number = || fields.next()?.parse().ok();
+        let (pid, ppid, pgid) = (number()?, number()?, number()?);
+        Some(Process { pid, ppid, pgid, state: fields.next()?.chars().next()? })
+    };
+    String::from_utf8_lossy(&output.stdout).lines().filter_map(line).collect()
+}
+
+/// The fields of /proc/PID/stat that follow the name, which may hold anything.
+struct Stat {
+    text: String,
+    after_name: usize,
+}
+
+impl Stat {
+    fn of(pid: i32) -> Option<Stat> {
+        let text = fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
+        let after_name = text.rfind(')')? + 1;
+        Some(Stat { text, after_name })
+    }
+
+    fn field(&self, n: usize) -> Option<&str> {
+        self.text[self.after_name..].split_whitespace().nth(n)
+    }
+
+    fn number<T: std::str::FromStr>(&self, n: usize) -> Option<T> {
+        self.field(n)?.parse().ok()
+    }
+}
+
+/// The clock ticks that a process has had of the CPU, if that can be seen.
+pub fn cpu_ticks(pid: i32) -> Option<u64> {
+    let stat = Stat::of(pid)?;
+    Some(stat.number::<u64>(11)? + stat.number::<u64>(12)?)
+}
+
+/// How many descriptors a process has open, if that can be seen.
+pub fn descriptors(pid: i32) -> Option<usize> {
+    Some(fs::read_dir(format!("/proc/{pid}/fd")).ok()?.count())
+}
+
+/// The descriptor that a process would get next, the lowest that it has not open, if that can be seen.
+pub fn next_descriptor(pid: i32) -> Option<u64> {
+    let entries = fs::read_dir(format!("/proc/{pid}/fd")).ok()?;
+    let open: Vec<u64> = entries.filter_map(|entry| entry.ok()?.file_name().to_str()?.parse().ok()).collect();
+    (0..).find(|fd| !open.contains(fd))
+}
+
+/// Whether something listens on a TCP port: the kernel's table is asked, since to connect would be to be a client.
+pub fn listens(port: u16) -> bool {
+    if cfg!(target_os = "linux") { has_socket(port, "0A") } else { netstat_shows(port, "LISTEN") }
+}
+
+/// Whether a connection that was closed on this port is kept in TIME_WAIT.
+pub fn in_time_wait(port: u16) -> bool {
+    if cfg!(target_os = "linux") { has_socket(port, "06") } else { netstat_shows(port, "TIME_WAIT") }
+}
+
+/// Whether the kernel has a socket of a local port in a state, which /proc gives as two digits.
+fn has_socket(port: u16, state: &str) -> bool {
+    let ours = format!(":{port:04X}");
+    ["/proc/net/tcp", "/proc/net/tcp6"].iter().filter_map(|table| fs::read_to_string(table).ok()).any(
+        |table| {
+            table.lines().any(|line| {
+                let mut fields = line.split_whitespace();
+                fields.nth(1).is_some_and(|local| local.ends_with(&ours)) && fields.nth(1) == Some(state)
+            })
+        },
+    )
+}
+
+fn netstat_shows(port: u16, state: &str) -> bool {
+    let Ok(output) = Command::new("netstat").args(["-an", "-p", "tcp"]).output() else { return false };
+    let ours = format!(".{port}");
+    String::from_utf8_lossy(&output.stdout).lines().any(|line| {
+        let fields: Vec<&str> = line.split_whitespace().collect();
+        fields.last() == Some(&state) && fields.get(3).is_some_and(|local| local.ends_with(&ours))
+    })
+}
+
+/// Whether a process is traced, by strace or a debugger.
+pub fn is_traced(pid: i32) -> bool {
+    let status = fs::read_to_string(format!("/proc/{pid}/status")).unwrap_or_default();
+    status.lines().any(|line| line.strip_prefix("TracerPid:").is_some_and(|tracer| tracer.trim() != "0"))
+}

@@ -1,0 +1,63 @@
+//! What a check finds: it holds, it fails, or it cannot be seen here.
+
+use std::fmt::{self, Display, Formatter};
+
+use crate::error::Error;
+
+/// What a check gives. An error is the examiner's own trouble, and says nothing of the server.
+pub type Outcome = Result<Verdict, Error>;
+
+/// What is found of a server.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Verdict {
+    /// What is asked for was seen, with figures.
+    Holds(String),
+    /// Something else was seen.
+    Fails(Failure),
+    /// It cannot be seen on this system, or not by this user; the reason.
+    NotObservable(String),
+}
+
+/// What is wrong, so that one can mend it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Failure {
+    /// What a right server does.
+    pub expected: String,
+    /// What this one did, with figures.
+    pub seen: String,
+}
+
+/// It holds; what was seen.
+pub fn holds(seen: impl Display) -> Outcome {
+    Ok(Verdict::Holds(seen.to_string()))
+}
+
+/// It fails: what was expected, and what was seen.
+pub fn fails(expected: impl Display, seen: impl Display) -> Outcome {
+    Ok(Verdict::Fails(Failure { expected: expected.to_string(), seen: seen.to_string() }))
+}
+
+/// It cannot be seen, and why.
+pub fn not_observable(why: impl Display) -> Outcome {
+    Ok(Verdict::NotObservable(why.to_string()))
+}
+
+impl Verdict {
+    /// What is wrong, if something is.
+    pub fn failure(&self) -> Option<&Failure> {
+        match self {
+            Verdict::Fails(failure) => Some(failure),
+            _ => None,
+        }
+    }
+}
+
+impl Display for Verdict {
+    fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Verdict::Holds(_) => "holds",
+            Verdict::Fails(_) => "fails",
+            Verdict::NotObservable(_) => "not observable here",
+        })
+    }
+}
