@@ -69,9 +69,10 @@ pub struct Check {
     /// Make these checks only
     #[arg(long, value_name = "NAME", value_delimiter = ',', value_parser = check_name)]
     only: Vec<String>,
-    /// What a client says; \n, \r, \t, \0, \\ and \xNN stand for what they do in C
-    #[arg(long, value_name = "TEXT", value_parser = unescaped, default_value = MESSAGE, hide_default_value = true)]
-    send: Bytes,
+    /// What a client says; \n, \r, \t, \0, \\ and \xNN stand for what they do in C. [default: the
+    /// tutorial's message, a line padded with NULs to 255 bytes]
+    #[arg(long, value_name = "TEXT", value_parser = unescaped)]
+    send: Option<Bytes>,
     /// How a right answer begins, written the same way
     #[arg(long, value_name = "PREFIX", value_parser = unescaped, default_value = "ok")]
     expect: Bytes,
@@ -93,18 +94,17 @@ pub struct Check {
 }
 
 /// What the tutorial's client sends: a line, and NULs up to 255 bytes.
-const MESSAGE: &str = "hello\\n\\0";
-const MESSAGE_LEN: usize = 255;
+fn tutorial_message() -> Bytes {
+    let mut message = b"hello\n".to_vec();
+    message.resize(255, 0);
+    Bytes(message)
+}
 
 impl From<Check> for check::Options {
     fn from(check: Check) -> check::Options {
-        let mut send = check.send.0;
-        if send == b"hello\n\0" {
-            send.resize(MESSAGE_LEN, 0);
-        }
         check::Options {
             server: check.server,
-            send,
+            send: check.send.unwrap_or_else(tutorial_message).0,
             expect: check.expect.0,
             only: check.only,
             port: check.port,
