@@ -1,5 +1,5 @@
 // runtime.h: what has happened in Rust before a program's first step, said in C.
-// Every twin calls start() first; in Rust the runtime and src/main.rs have done it.
+// Every twin calls start() first; in Rust the runtime and src/runtime.rs have done it.
 
 #ifndef PRISE_RUNTIME_H
 #define PRISE_RUNTIME_H

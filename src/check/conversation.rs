@@ -29,7 +29,7 @@ pub fn answers(lab: &Experiment<'_>) -> Outcome {
 /// After the answer, and once the client has half-closed, there is an end.
 pub fn end_of_file(lab: &Experiment<'_>) -> Outcome {
     let server = lab.start()?;
-    let Ok(mut peer) = lab.dial(&server) else { return fails("a connection", "connect() failed") };
+    let mut peer = lab.dial(&server)?;
     peer.send(lab.message());
     lab.hear(&mut peer);
     let mut rest = peer.read_until(SOON, |_| false);
@@ -62,7 +62,7 @@ pub fn pieces(lab: &Experiment<'_>) -> Outcome {
     if message.len() < 3 {
         return not_observable("the message is shorter than three bytes: --send a longer one");
     }
-    let Ok(mut peer) = lab.dial(&server) else { return fails("a connection", "connect() failed") };
+    let mut peer = lab.dial(&server)?;
     let ends = [message.len().min(6) / 3, message.len().min(6) * 2 / 3, message.len()];
     let mut sent = 0;
     for end in ends {
@@ -88,7 +88,7 @@ pub fn pieces(lab: &Experiment<'_>) -> Outcome {
 /// A client that has half-closed still gets its answer.
 pub fn half_close(lab: &Experiment<'_>) -> Outcome {
     let server = lab.start()?;
-    let Ok(mut peer) = lab.dial(&server) else { return fails("a connection", "connect() failed") };
+    let mut peer = lab.dial(&server)?;
     peer.send(lab.message());
     peer.half_close();
     lab.step("client: write(); shutdown(SHUT_WR)");
@@ -104,14 +104,11 @@ pub fn half_close(lab: &Experiment<'_>) -> Outcome {
 pub fn delivers(lab: &Experiment<'_>) -> Outcome {
     const SURPLUS: usize = 100_000;
     let server = lab.start()?;
-    let mut plain = match lab.dial(&server) {
-        Ok(peer) => peer,
-        Err(_) => return fails("a connection", "connect() failed"),
-    };
+    let mut plain = lab.dial(&server)?;
     plain.send(lab.message());
     plain.half_close();
     let whole = plain.read_to_end();
-    let Ok(mut peer) = lab.dial(&server) else { return fails("a second connection", "connect() failed") };
+    let mut peer = lab.dial(&server)?;
     peer.send(&[lab.message(), &vec![b'x'; SURPLUS]].concat());
     peer.half_close();
     lab.step(format!("client: write() of the message and {SURPLUS} bytes more; shutdown(SHUT_WR)"));
@@ -128,7 +125,7 @@ pub fn delivers(lab: &Experiment<'_>) -> Outcome {
 /// What follows the answer's text is not the server's memory.
 pub fn own_memory(lab: &Experiment<'_>) -> Outcome {
     let server = lab.start()?;
-    let Ok(mut peer) = lab.dial(&server) else { return fails("a connection", "connect() failed") };
+    let mut peer = lab.dial(&server)?;
     peer.send(lab.message());
     peer.half_close();
     let answer = peer.read_to_end();

@@ -12,6 +12,7 @@ use crate::check::Options;
 use crate::check::peer::{Answer, Peer};
 use crate::check::subject::{Subject, wait_until};
 use crate::check::system::{self, in_time_wait};
+use crate::check::verdict::{Cut, Failure, Verdict};
 use crate::error::{Error, perror};
 use crate::ffi;
 use crate::stdio::printf;
@@ -101,10 +102,11 @@ impl<'a> Experiment<'a> {
         ffi::stop_asked().map(Error::Stopped)
     }
 
-    /// Connect a client.
-    pub fn dial(&self, subject: &Subject) -> io::Result<Peer> {
+    /// Connect a client. That it cannot connect is a verdict, for a check that gets no further.
+    pub fn dial(&self, subject: &Subject) -> Result<Peer, Cut> {
         self.step("client: socket(); connect()");
-        Peer::dial(subject.port, self.timeout())
+        let refused = Failure { expected: "a connection".into(), seen: "connect() failed".into() };
+        Peer::dial(subject.port, self.timeout()).map_err(|_| Cut::Found(Verdict::Fails(refused)))
     }
 
     /// Whether these bytes are the beginning of a right answer.

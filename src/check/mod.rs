@@ -22,7 +22,7 @@ use nix::sys::signal::Signal;
 
 use self::experiment::Experiment;
 use self::report::Report;
-use self::verdict::Outcome;
+use self::verdict::{Cut, Outcome};
 use crate::error::{Error, Exit};
 use crate::ffi::{Handler, adopt_orphans, sigaction};
 use crate::stdio::{flush_stdout, printf};
@@ -237,7 +237,10 @@ pub fn main(options: &Options) -> Result<Exit, Error> {
         let experiment = Experiment::new(options);
         report.begins(check);
         let begun = Instant::now();
-        let verdict = (check.run)(&experiment).map_err(|error| explained(options, error))?;
+        let verdict = match (check.run)(&experiment) {
+            Ok(verdict) | Err(Cut::Found(verdict)) => verdict,
+            Err(Cut::Trouble(error)) => return Err(explained(options, error)),
+        };
         // what Ctrl-C has cut short says nothing of the server
         experiment.interrupted().map_or(Ok(()), Err)?;
         report.found(check, &verdict, begun.elapsed(), &experiment.steps());

@@ -16,7 +16,7 @@ const ZOMBIE_PATIENCE: Duration = Duration::from_millis(1500);
 /// While one client says nothing, the next is served; and then the first.
 pub fn concurrent(lab: &Experiment<'_>) -> Outcome {
     let server = lab.start()?;
-    let Ok(mut silent) = lab.dial(&server) else { return fails("a connection", "connect() failed") };
+    let mut silent = lab.dial(&server)?;
     if lab.greets(&server) {
         return if lab.serves(&server) {
             holds("greeted, while another client was silent")
@@ -118,7 +118,7 @@ fn settled_descriptors(server: &Subject) -> Option<usize> {
 /// Told to end while a child is at work, it ends, and so does the child with its client.
 pub fn stops(lab: &Experiment<'_>) -> Outcome {
     let mut server = lab.start()?;
-    let Ok(mut client) = lab.dial(&server) else { return fails("a connection", "connect() failed") };
+    let mut client = lab.dial(&server)?;
     wait_until(Duration::from_millis(300), || !server.descendants().is_empty());
     lab.step("server: kill(SIGTERM), while a client is connected");
     server.signal(Signal::SIGTERM);

@@ -34,7 +34,7 @@ fn survived(lab: &Experiment<'_>, server: &mut Subject, what: &str) -> Outcome {
 pub fn interrupted_calls(lab: &Experiment<'_>) -> Outcome {
     let mut server = lab.start()?;
     let greets = lab.greets(&server);
-    let Ok(mut client) = lab.dial(&server) else { return fails("a connection", "connect() failed") };
+    let mut client = lab.dial(&server)?;
     wait_until(Duration::from_millis(300), || !server.descendants().is_empty());
     lab.step("kill(SIGCHLD), kill(SIGSTOP), kill(SIGCONT), to the server and to its child, five times");
     for _ in 0..5 {
@@ -83,7 +83,7 @@ pub fn vanished_client(lab: &Experiment<'_>) -> Outcome {
 /// Having served, the server can be started again at once on its port.
 pub fn restarts(lab: &Experiment<'_>) -> Outcome {
     let mut server = lab.start()?;
-    let Ok(mut client) = lab.dial(&server) else { return fails("a connection", "connect() failed") };
+    let mut client = lab.dial(&server)?;
     client.send(lab.message());
     lab.hear(&mut client);
     // where the server closes first, its side of the connection goes into TIME_WAIT
@@ -96,7 +96,7 @@ pub fn restarts(lab: &Experiment<'_>) -> Outcome {
     match lab.start_on(port, Stdio::null()) {
         Ok(_) => holds(format!("listens on port {port} again at once")),
         Err(Error::NotStarted(why)) => fails("the server listens again at once", why),
-        Err(error) => Err(error),
+        Err(error) => Err(error.into()),
     }
 }
 

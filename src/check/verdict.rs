@@ -4,8 +4,23 @@ use std::fmt::{self, Display, Formatter};
 
 use crate::error::Error;
 
-/// What a check gives. An error is the examiner's own trouble, and says nothing of the server.
-pub type Outcome = Result<Verdict, Error>;
+/// What a check gives, at its end or where it is cut short.
+pub type Outcome = Result<Verdict, Cut>;
+
+/// What cuts a check short.
+#[derive(Debug)]
+pub enum Cut {
+    /// The verdict is found already.
+    Found(Verdict),
+    /// The examiner's own trouble, which says nothing of the server.
+    Trouble(Error),
+}
+
+impl From<Error> for Cut {
+    fn from(error: Error) -> Cut {
+        Cut::Trouble(error)
+    }
+}
 
 /// What is found of a server.
 #[derive(Clone, Debug, PartialEq, Eq)]
