@@ -9,7 +9,8 @@ use nix::sys::signal::Signal;
 
 use crate::ffi::hstrerror;
 
-/// How prise exits: 0 and 1 as in C, 2 for a usage error, 3 where there was nothing to examine.
+/// How prise exits: 0 and 1 as in C, 2 for a usage error, 3 where there was nothing to examine; `serve` as
+/// the UCSPI tools do, 100 and 111.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[repr(u8)]
 pub enum Exit {
@@ -21,6 +22,14 @@ pub enum Exit {
     Usage = 2,
     /// The server to examine could not be started.
     NotStarted = 3,
+    /// `serve`: the command line was wrong, or asks for what is not allowed.
+    Denied = 100,
+    /// `serve`: a call failed.
+    System = 111,
+    /// `serve`, in a child: the program is there, and cannot be run.
+    CannotRun = 126,
+    /// `serve`, in a child: there is no such program.
+    NotFound = 127,
 }
 
 impl From<Exit> for ExitCode {
@@ -50,12 +59,16 @@ pub enum Error {
     Address(String),
     /// Not everything could be printed: said when it happened.
     Stdout,
-    /// The command line is wrong.
-    CommandLine(clap::Error),
+    /// The command line is wrong; what to exit with.
+    CommandLine(clap::Error, Exit),
     /// Help was asked for, and has been printed: nothing is wrong.
     Help,
     /// The server to examine could not be started, and why.
     NotStarted(String),
+    /// `serve` cannot do what it is asked, and why.
+    Denied(String),
+    /// `serve` cannot begin, since a call failed: `what: strerror(errno)`.
+    System(String, Errno),
     /// Ctrl-C, or another signal that asks to stop.
     Stopped(Signal),
 }
@@ -76,7 +89,7 @@ impl Error {
         // nowhere is left to say that stderr itself failed
         let _ = match self {
             Error::Stdout | Error::Help => Ok(()),
-            Error::CommandLine(error) => error.print(),
+            Error::CommandLine(error, _) => error.print(),
             error => std::io::stderr().write_all(format!("{error}\n").as_bytes()),
         };
     }
@@ -89,7 +102,10 @@ impl Error {
             Error::NotStarted(_) => Exit::NotStarted,
             // as a shell counts a death by a signal
             Error::Stopped(signal) => return ExitCode::from(128 + signal as u8),
-            Error::CommandLine(_) | Error::Address(_) => Exit::Usage,
+            Error::CommandLine(_, exit) => exit,
+            Error::Denied(_) => Exit::Denied,
+            Error::System(..) => Exit::System,
+            Error::Address(_) => Exit::Usage,
             Error::Errno { .. } | Error::Host { .. } | Error::Stdout => Exit::Failure,
         };
         exit.into()
@@ -106,9 +122,11 @@ impl Display for Error {
             Error::Host { what, h_errno } => write!(f, "{what}: {}", hstrerror(*h_errno)),
             Error::Address(host) => write!(f, "inet_addr: bad address '{host}'"),
             Error::Stdout => f.write_str("stdout"),
-            Error::CommandLine(error) => error.fmt(f),
+            Error::CommandLine(error, _) => error.fmt(f),
             Error::Help => f.write_str("help"),
             Error::NotStarted(why) => write!(f, "the server could not be started: {why}"),
+            Error::Denied(why) => write!(f, "prise serve: {why}"),
+            Error::System(what, errno) => write!(f, "prise serve: {what}: {}", errno::Errno(*errno as i32)),
             Error::Stopped(signal) => write!(f, "stopped by {signal}"),
         }
     }

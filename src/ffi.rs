@@ -7,9 +7,12 @@
 use std::ffi::{CStr, CString, c_char, c_int};
 use std::fmt::{self, Display, Formatter, Write};
 use std::mem::{size_of, zeroed};
+use std::net::{SocketAddr, SocketAddrV4, SocketAddrV6};
+use std::ops::{Deref, DerefMut};
 use std::os::fd::{AsRawFd, FromRawFd, OwnedFd};
 use std::ptr;
-use std::sync::atomic::{AtomicI32, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicI32, AtomicU32, Ordering};
+use std::time::Duration;
 
 use libc::{hostent, in_addr, in_addr_t, pid_t, sockaddr_in, socklen_t};
 use nix::Result;
@@ -27,6 +30,8 @@ unsafe extern "C" {
     fn c_inet_addr(cp: *const c_char) -> in_addr_t;
     #[link_name = "inet_ntoa"]
     fn c_inet_ntoa(addr: in_addr) -> *const c_char;
+    #[cfg(all(target_env = "gnu", target_feature = "crt-static"))]
+    fn __nss_configure_lookup(dbname: *const c_char, string: *const c_char) -> c_int;
 
     // h_errno is a macro that calls a function, or a plain variable
     #[cfg(any(target_os = "linux", target_os = "freebsd", target_os = "netbsd"))]
@@ -98,6 +103,75 @@ pub fn accept(socket: &OwnedFd) -> Result<(OwnedFd, sockaddr_in)> {
     let fd = Errno::result(unsafe { libc::accept(socket.as_raw_fd(), pointer, &raw mut length) })?;
     // SAFETY: accept has just made fd, and nothing else holds it.
     Ok((unsafe { OwnedFd::from_raw_fd(fd) }, address))
+}
+
+/// Accept a connection of any family, close-on-exec and blocking, with its peer's address:
+/// `int accept4(int, struct sockaddr *, socklen_t *, int)`, which came into POSIX in 2024.
+///
+/// # Errors
+/// As [`accept`]; EAGAIN when the listening socket does not block and nobody waits.
+///
+/// <https://pubs.opengroup.org/onlinepubs/9799919799/functions/accept.html>
+pub fn accept4(socket: &OwnedFd) -> Result<(OwnedFd, SocketAddr)> {
+    let mut address = Address::zeroed();
+    let mut length = size_of::<Address>() as socklen_t;
+    let pointer = ptr::from_mut(&mut address).cast();
+    #[cfg(not(target_os = "macos"))]
+    // SAFETY: pointer and length describe a whole union of addresses that lives until accept4 returns.
+    let fd = unsafe { libc::accept4(socket.as_raw_fd(), pointer, &raw mut length, libc::SOCK_CLOEXEC) };
+    #[cfg(target_os = "macos")]
+    // SAFETY: pointer and length describe a whole union of addresses that lives until accept returns.
+    let fd = unsafe { libc::accept(socket.as_raw_fd(), pointer, &raw mut length) };
+    let fd = Errno::result(fd)?;
+    // SAFETY: accept has just made fd, and nothing else holds it.
+    let client = unsafe { OwnedFd::from_raw_fd(fd) };
+    #[cfg(target_os = "macos")]
+    {
+        use nix::fcntl::{FcntlArg, FdFlag, OFlag, fcntl};
+        fcntl(&client, FcntlArg::F_SETFD(FdFlag::FD_CLOEXEC))?;
+        // there it inherits what the listening socket has
+        fcntl(&client, FcntlArg::F_SETFL(OFlag::empty()))?;
+    }
+    Ok((client, address.read()))
+}
+
+/// An IPv4 or IPv6 socket address, as the kernel writes it.
+#[repr(C)]
+union Address {
+    v4: sockaddr_in,
+    v6: libc::sockaddr_in6,
+}
+
+impl Address {
+    fn zeroed() -> Address {
+        // SAFETY: both are structures of integers, for which all bits zero is a value.
+        unsafe { zeroed() }
+    }
+
+    /// Out of network byte order.
+    fn read(&self) -> SocketAddr {
+        // SAFETY: the family stands at the same place in both, and all bits were set when it was made.
+        let family = unsafe { self.v4.sin_family };
+        if c_int::from(family) == libc::AF_INET6 {
+            // SAFETY: all bits of it were set when it was made, and any are a value.
+            let v6 = unsafe { self.v6 };
+            let port = ntohs(v6.sin6_port);
+            return SocketAddrV6::new(v6.sin6_addr.s6_addr.into(), port, v6.sin6_flowinfo, v6.sin6_scope_id)
+                .into();
+        }
+        // SAFETY: all bits of it were set when it was made, and any are a value.
+        let v4 = unsafe { self.v4 };
+        SocketAddrV4::new(u32::from_be(v4.sin_addr.s_addr).into(), ntohs(v4.sin_port)).into()
+    }
+}
+
+/// Take over a descriptor that another program has left open for this one; `None` if it is not open.
+/// It is close-on-exec from now on.
+pub fn inherited(fd: c_int) -> Option<OwnedFd> {
+    // SAFETY: fcntl with F_SETFD takes an integer and no pointer; EBADF tells that fd is not open.
+    Errno::result(unsafe { libc::fcntl(fd, libc::F_SETFD, libc::FD_CLOEXEC) }).ok()?;
+    // SAFETY: fd is open, and nothing in this program holds it: it was opened before the program began.
+    Some(unsafe { OwnedFd::from_raw_fd(fd) })
 }
 
 /// Connect a socket to an address, its parts in network byte order:
@@ -228,6 +302,19 @@ pub fn gethostbyname(name: &str) -> std::result::Result<Hostent, c_int> {
     if h_addr_list.is_empty() { Err(NO_DATA) } else { Ok(Hostent { h_addr_list }) }
 }
 
+/// Where glibc is linked statically, have it find users, groups and hosts by what it has built in: files and DNS.
+/// The other modules that nsswitch.conf may name are shared libraries, and to load one into a static program ends it:
+/// with Debian 12's `passwd: files systemd`, an unknown user was a segmentation fault.
+pub fn do_without_nss_modules() {
+    #[cfg(all(target_env = "gnu", target_feature = "crt-static"))]
+    for (database, services) in
+        [(c"passwd", c"files"), (c"group", c"files"), (c"initgroups", c"files"), (c"hosts", c"files dns")]
+    {
+        // SAFETY: both are NUL-terminated constants, and no look-up is under way: there is one thread.
+        unsafe { __nss_configure_lookup(database.as_ptr(), services.as_ptr()) };
+    }
+}
+
 /// `h_errno`, "unknown host" (`<netdb.h>`; the same number everywhere).
 pub const HOST_NOT_FOUND: c_int = 1;
 /// `h_errno`, "no address for this name" (`<netdb.h>`; the same number everywhere).
@@ -290,6 +377,271 @@ pub fn waitpid_status() -> Option<(Pid, c_int)> {
     // SAFETY: status is an int that lives until waitpid returns.
     let pid = unsafe { libc::waitpid(-1, &raw mut status, libc::WNOHANG) };
     (pid > 0).then(|| (Pid::from_raw(pid), status))
+}
+
+/// A child that has ended.
+#[derive(Clone, Copy, Debug)]
+pub struct Ended {
+    /// Its number, free again.
+    pub pid: i32,
+    /// Its status, as `WIFEXITED` and its kin read it.
+    pub status: c_int,
+    /// The CPU that it and its own children have had.
+    pub cpu: Duration,
+    /// The most memory that it had, in kilobytes (in bytes on macOS).
+    pub maxrss: libc::c_long,
+}
+
+/// Reap a child that has ended, with what it has used: `pid_t wait4(pid, &status, WNOHANG, &usage)`.
+/// -1 stands for any child. None: it has not ended, or is not there.
+///
+/// <https://man7.org/linux/man-pages/man2/wait4.2.html>
+pub fn wait4(pid: i32) -> Option<Ended> {
+    let mut status = 0;
+    // SAFETY: every field of rusage is an integer, for which all bits zero is a value.
+    let mut usage: libc::rusage = unsafe { zeroed() };
+    // SAFETY: status and usage are whole and live until wait4 returns.
+    let pid = unsafe { libc::wait4(pid, &raw mut status, libc::WNOHANG, &raw mut usage) };
+    let time = |time: libc::timeval| Duration::new(time.tv_sec as u64, time.tv_usec as u32 * 1000);
+    let cpu = time(usage.ru_utime) + time(usage.ru_stime);
+    (pid > 0).then_some(Ended { pid, status, cpu, maxrss: usage.ru_maxrss })
+}
+
+/// Strings as execve takes them: an array of pointers that a null pointer ends. They are made before fork: a
+/// child that asks for no memory touches, and so copies, fewer pages.
+pub struct Strings {
+    fixed: Vec<CString>,
+    more: String,
+    /// To all of `fixed`, to what NULs end in `more`, and a null pointer.
+    pointers: Vec<*const c_char>,
+}
+
+impl Strings {
+    /// These.
+    pub fn new(fixed: Vec<CString>) -> Strings {
+        let pointers = fixed.iter().map(|string| string.as_ptr()).collect();
+        let mut strings = Strings { fixed, more: String::new(), pointers };
+        strings.set_more(|_| {});
+        strings
+    }
+
+    /// Let others than before follow those that [`Strings::new`] was given, each with its NUL.
+    pub fn set_more(&mut self, write: impl FnOnce(&mut String)) {
+        self.pointers.truncate(self.fixed.len());
+        self.more.clear();
+        write(&mut self.more);
+        let whole = self.more.split_inclusive('\0').filter(|string| string.ends_with('\0'));
+        self.pointers.extend(whole.map(|string| string.as_ptr().cast::<c_char>()));
+        self.pointers.push(ptr::null());
+    }
+}
+
+/// Execute a program: `int execve(const char *, char *const [], char *const [])`. It returns only to say why it
+/// could not. (nix's makes the arrays, after fork.)
+///
+/// <https://pubs.opengroup.org/onlinepubs/9799919799/functions/execve.html>
+pub fn execve(file: &CStr, arguments: &Strings, environment: &Strings) -> Errno {
+    let (arguments, environment) = (arguments.pointers.as_ptr(), environment.pointers.as_ptr());
+    // SAFETY: all are NUL-terminated strings, and arrays of such that a null pointer ends; their owners outlive the call.
+    unsafe { libc::execve(file.as_ptr(), arguments, environment) };
+    Errno::last()
+}
+
+/// Have malloc give back what it keeps for later: what is not there is not copied by fork (glibc; others keep less).
+pub fn malloc_trim() {
+    #[cfg(all(target_os = "linux", target_env = "gnu"))]
+    // SAFETY: malloc_trim takes an integer, and gives back only what is not allocated.
+    unsafe {
+        libc::malloc_trim(0);
+    }
+}
+
+/// A list, of a length that is known, that children made by fork do not have (Linux; elsewhere they have a copy).
+/// It is there for as long as the process.
+pub struct Unforked<T> {
+    first: ptr::NonNull<T>,
+    room: usize,
+    len: usize,
+}
+
+impl<T: Copy> Unforked<T> {
+    /// Room for so many; a page of it is made when it is first written to.
+    ///
+    /// # Errors
+    /// ENOMEM.
+    ///
+    /// <https://man7.org/linux/man-pages/man2/madvise.2.html>
+    pub fn with_room(room: usize) -> Result<Unforked<T>> {
+        let size = room.max(1).checked_mul(size_of::<T>()).ok_or(Errno::ENOMEM)?;
+        let protection = libc::PROT_READ | libc::PROT_WRITE;
+        let flags = libc::MAP_PRIVATE | libc::MAP_ANON | libc::MAP_NORESERVE;
+        // SAFETY: a mapping at an address that the kernel chooses changes no memory that is in use.
+        let address = unsafe { libc::mmap(ptr::null_mut(), size, protection, flags, -1, 0) };
+        if address == libc::MAP_FAILED {
+            return Err(Errno::last());
+        }
+        #[cfg(target_os = "linux")]
+        // SAFETY: address and size are those of the mapping, and a child never touches it: see become_child.
+        unsafe {
+            libc::madvise(address, size, libc::MADV_DONTFORK);
+        }
+        // a mapping begins with a page, and so is aligned
+        let first = ptr::NonNull::new(address.cast()).ok_or(Errno::ENOMEM)?;
+        Ok(Unforked { first, room, len: 0 })
+    }
+
+    /// One more, if there is room.
+    pub fn push(&mut self, item: T) -> bool {
+        let fits = self.len < self.room;
+        if fits {
+            // SAFETY: len is less than room, so that this lies in the mapping.
+            let end = unsafe { self.first.add(self.len) };
+            // SAFETY: end lies in the mapping, is aligned, and nobody else refers to it.
+            unsafe { end.write(item) };
+            self.len += 1;
+        }
+        fits
+    }
+
+    /// Take one out; the last takes its place.
+    pub fn swap_remove(&mut self, n: usize) -> T {
+        let removed = self[n];
+        self[n] = self[self.len - 1];
+        self.len -= 1;
+        removed
+    }
+}
+
+impl<T> Deref for Unforked<T> {
+    type Target = [T];
+    fn deref(&self) -> &[T] {
+        // SAFETY: the first len items have been written, and stay as long as the mapping, which is for ever.
+        unsafe { std::slice::from_raw_parts(self.first.as_ptr(), self.len) }
+    }
+}
+
+impl<T> DerefMut for Unforked<T> {
+    fn deref_mut(&mut self) -> &mut [T] {
+        // SAFETY: the first len items have been written, and whoever has self is the only one who has them.
+        unsafe { std::slice::from_raw_parts_mut(self.first.as_ptr(), self.len) }
+    }
+}
+
+/// Close every descriptor from 3 on: `close_range(3, ~0U, 0)`, or `closefrom(3)`.
+///
+/// <https://man7.org/linux/man-pages/man2/close_range.2.html>
+pub fn closefrom_3() {
+    #[cfg(target_os = "linux")]
+    // SAFETY: close_range takes integers; what it closes, nothing that goes on after this call owns.
+    if unsafe { libc::syscall(libc::SYS_close_range, 3, libc::c_uint::MAX, 0) } == 0 {
+        return;
+    }
+    #[cfg(any(target_os = "freebsd", target_os = "openbsd", target_os = "netbsd"))]
+    // SAFETY: closefrom takes an integer; what it closes, nothing that goes on after this call owns.
+    unsafe {
+        libc::closefrom(3);
+    }
+    #[cfg(any(target_os = "linux", target_os = "macos"))]
+    {
+        let open = std::fs::read_dir("/dev/fd").into_iter().flatten().flatten();
+        let open: Vec<c_int> = open.filter_map(|entry| entry.file_name().to_str()?.parse().ok()).collect();
+        for fd in open.into_iter().filter(|&fd| fd > 2) {
+            // SAFETY: close takes an integer; what it closes, nothing that goes on after this call owns.
+            unsafe { libc::close(fd) };
+        }
+    }
+}
+
+/// Have exec give neither this process nor what it executes more rights than it has:
+/// `prctl(PR_SET_NO_NEW_PRIVS, 1)` (Linux), `procctl(PROC_NO_NEW_PRIVS_CTL)` (FreeBSD).
+///
+/// # Errors
+/// ENOSYS where there is no such call.
+///
+/// <https://man7.org/linux/man-pages/man2/PR_SET_NO_NEW_PRIVS.2const.html>
+pub fn no_new_privs() -> Result<()> {
+    #[cfg(target_os = "linux")]
+    return nix::sys::prctl::set_no_new_privs();
+    #[cfg(not(target_os = "linux"))]
+    Err(Errno::ENOSYS)
+}
+
+/// Set the groups of this process, and its user's numbers, for good:
+/// `setgroups`, `setgid`, `setuid`, in this order.
+///
+/// # Errors
+/// EPERM; which call it was stands beside it.
+///
+/// <https://pubs.opengroup.org/onlinepubs/9799919799/functions/setuid.html>
+pub fn become_user(uid: u32, gid: u32, groups: &[u32]) -> std::result::Result<(), (&'static str, Errno)> {
+    // SAFETY: pointer and length describe the slice, which lives until setgroups returns.
+    let set = unsafe { libc::setgroups(groups.len() as _, groups.as_ptr().cast()) };
+    Errno::result(set).map_err(|errno| ("setgroups", errno))?;
+    // SAFETY: setgid takes an integer.
+    Errno::result(unsafe { libc::setgid(gid) }).map_err(|errno| ("setgid", errno))?;
+    // SAFETY: setuid takes an integer.
+    Errno::result(unsafe { libc::setuid(uid) }).map_err(|errno| ("setuid", errno))?;
+    Ok(())
+}
+
+/// All groups of a user, `gid` among them: `int getgrouplist(const char *, gid_t, gid_t *, int *)`.
+///
+/// # Errors
+/// EINVAL when there are more than can be set.
+///
+/// <https://man7.org/linux/man-pages/man3/getgrouplist.3.html>
+pub fn getgrouplist(user: &CStr, gid: u32) -> Result<Vec<u32>> {
+    #[cfg(not(target_os = "macos"))]
+    {
+        let groups = nix::unistd::getgrouplist(user, gid.into())?;
+        Ok(groups.into_iter().map(nix::unistd::Gid::as_raw).collect())
+    }
+    #[cfg(target_os = "macos")]
+    {
+        // NGROUPS_MAX is 16 there
+        let mut groups = [0; 16];
+        let mut n = groups.len() as c_int;
+        // SAFETY: user is NUL-terminated; groups has room for n numbers; both and n live until it returns.
+        let got = unsafe { libc::getgrouplist(user.as_ptr(), gid as c_int, groups.as_mut_ptr(), &raw mut n) };
+        if got < 0 {
+            return Err(Errno::EINVAL);
+        }
+        Ok(groups[..n as usize].iter().map(|&gid| gid as u32).collect())
+    }
+}
+
+/// What a child may be allowed less of.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Allowance {
+    /// `RLIMIT_CPU`, seconds
+    Cpu,
+    /// `RLIMIT_AS`, bytes; `RLIMIT_DATA` on OpenBSD, which has no other
+    Memory,
+    /// `RLIMIT_NOFILE`
+    Descriptors,
+    /// `RLIMIT_NPROC`
+    Processes,
+}
+
+/// Limit a resource of this process, soft and hard: `int setrlimit(int, const struct rlimit *)`.
+///
+/// # Errors
+/// EPERM for more than is allowed already, EINVAL.
+///
+/// <https://pubs.opengroup.org/onlinepubs/9799919799/functions/setrlimit.html>
+pub fn setrlimit(allowance: Allowance, value: u64) -> Result<()> {
+    let resource = match allowance {
+        Allowance::Cpu => libc::RLIMIT_CPU,
+        #[cfg(not(target_os = "openbsd"))]
+        Allowance::Memory => libc::RLIMIT_AS,
+        #[cfg(target_os = "openbsd")]
+        Allowance::Memory => libc::RLIMIT_DATA,
+        Allowance::Descriptors => libc::RLIMIT_NOFILE,
+        Allowance::Processes => libc::RLIMIT_NPROC,
+    };
+    let limit = libc::rlimit { rlim_cur: value as libc::rlim_t, rlim_max: value as libc::rlim_t };
+    // SAFETY: limit is a whole rlimit that lives until setrlimit returns.
+    Errno::result(unsafe { libc::setrlimit(resource, &raw const limit) }).map(drop)
 }
 
 /// Set the soft limit of a resource of another process, and give the one it had:
@@ -362,10 +714,14 @@ pub enum Handler {
     ReapChildren,
     /// [`note_stop`], which cuts waiting calls short
     NoteStop,
+    /// [`note_status`], which cuts waiting calls short
+    NoteStatus,
+    /// [`note_child`], which cuts waiting calls short
+    NoteChild,
 }
 
 /// Set what a signal does: `int sigaction(int, const struct sigaction *, struct sigaction *)`, with
-/// `SA_NOCLDSTOP` and, but for [`Handler::NoteStop`], `SA_RESTART`.
+/// `SA_NOCLDSTOP` and, but for those that note, `SA_RESTART`.
 ///
 /// # Errors
 /// EINVAL for a signal that cannot be caught.
@@ -373,17 +729,46 @@ pub enum Handler {
 /// <https://pubs.opengroup.org/onlinepubs/9799919799/functions/sigaction.html>
 pub fn sigaction(signal: Signal, handler: Handler) -> Result<()> {
     use nix::sys::signal::{SaFlags, SigAction, SigHandler, SigSet};
-    let action_cuts_short = handler == Handler::NoteStop;
+    let notes = matches!(handler, Handler::NoteStop | Handler::NoteStatus | Handler::NoteChild);
     let handler = match handler {
         Handler::Default => SigHandler::SigDfl,
         Handler::Ignore => SigHandler::SigIgn,
         Handler::ReapChildren => SigHandler::Handler(reap_children),
         Handler::NoteStop => SigHandler::Handler(note_stop),
+        Handler::NoteStatus => SigHandler::Handler(note_status),
+        Handler::NoteChild => SigHandler::SigAction(note_child),
     };
-    let restart = if action_cuts_short { SaFlags::empty() } else { SaFlags::SA_RESTART };
+    let restart = if notes { SaFlags::empty() } else { SaFlags::SA_RESTART };
     let action = SigAction::new(handler, restart | SaFlags::SA_NOCLDSTOP, SigSet::empty());
     // SAFETY: the handlers call waitpid or store an int, which is async-signal-safe, and keep errno.
     unsafe { nix::sys::signal::sigaction(signal, &action) }.map(drop)
+}
+
+/// The signals whose disposition is not the default, those that have a number and no name too.
+pub fn not_at_default() -> Vec<c_int> {
+    // the highest number differs, and a number that none has is at no disposition
+    const HIGHEST: c_int = 128;
+    (1..=HIGHEST).filter(|&signal| disposition(signal).is_some_and(|what| what != libc::SIG_DFL)).collect()
+}
+
+/// Set what a signal does to its default: `signal(signal, SIG_DFL)`.
+pub fn default_disposition(signal: c_int) {
+    // SAFETY: signal takes two integers; SIG_DFL is no function of ours.
+    unsafe { libc::signal(signal, libc::SIG_DFL) };
+}
+
+/// Whether a signal is ignored.
+pub fn is_ignored(signal: Signal) -> bool {
+    disposition(signal as c_int) == Some(libc::SIG_IGN)
+}
+
+/// What a signal does: `sigaction(signal, NULL, &action)`. None: there is no such signal.
+fn disposition(signal: c_int) -> Option<libc::sighandler_t> {
+    // SAFETY: sigaction is a structure of integers, for which all bits zero is a value.
+    let mut action: libc::sigaction = unsafe { zeroed() };
+    // SAFETY: nothing is set, and action is whole and lives until sigaction returns.
+    let asked = unsafe { libc::sigaction(signal, ptr::null(), &raw mut action) };
+    (asked == 0).then_some(action.sa_sigaction)
 }
 
 /// The SIGCHLD handler. Signals coalesce, so one may stand for many children.
@@ -394,13 +779,85 @@ extern "C" fn reap_children(_signal: c_int) {
 }
 
 static STOP: AtomicI32 = AtomicI32::new(0);
+static STOPS: AtomicU32 = AtomicU32::new(0);
+static STATUS: AtomicBool = AtomicBool::new(false);
+static CHILD: AtomicBool = AtomicBool::new(false);
+static CHILD_PID: AtomicI32 = AtomicI32::new(0);
 
-/// The handler of signals that ask a program to stop: it notes which.
+/// The handler of signals that ask a program to stop: it notes which, and how often.
 extern "C" fn note_stop(signal: c_int) {
     STOP.store(signal, Ordering::Relaxed);
+    STOPS.fetch_add(1, Ordering::Relaxed);
 }
 
 /// The signal that has asked this program to stop, if one has.
 pub fn stop_asked() -> Option<Signal> {
     Signal::try_from(STOP.load(Ordering::Relaxed)).ok()
+}
+
+/// How often it was asked.
+pub fn stops_asked() -> u32 {
+    STOPS.load(Ordering::Relaxed)
+}
+
+/// The handler of SIGUSR1.
+extern "C" fn note_status(_signal: c_int) {
+    STATUS.store(true, Ordering::Relaxed);
+}
+
+/// Whether a status was asked for since the last look.
+pub fn status_asked() -> bool {
+    STATUS.swap(false, Ordering::Relaxed)
+}
+
+/// The handler of SIGCHLD where a loop reaps: it notes that a child has ended, and which. Signals
+/// coalesce: others may have ended too.
+extern "C" fn note_child(_signal: c_int, info: *mut libc::siginfo_t, _context: *mut libc::c_void) {
+    // SAFETY: the kernel gives a handler with SA_SIGINFO a siginfo that lives until it returns.
+    let info = unsafe { &*info };
+    // SAFETY: SIGCHLD's siginfo has si_pid; sent by kill() it has the sender's there, which is only a hint.
+    let pid = unsafe { info.si_pid() };
+    CHILD_PID.store(pid, Ordering::Relaxed);
+    CHILD.store(true, Ordering::Relaxed);
+}
+
+/// Whether a child has ended since the last look, and which, as far as the signal told.
+pub fn child_noted() -> Option<i32> {
+    CHILD.swap(false, Ordering::Relaxed).then(|| CHILD_PID.load(Ordering::Relaxed))
+}
+
+/// Wait for descriptors with a signal mask that holds for the wait alone:
+/// `int ppoll(struct pollfd *, nfds_t, const struct timespec *, const sigset_t *)`. No time-out: for ever.
+/// macOS has no such call: there a signal that comes just before the wait is seen 50 ms late.
+///
+/// # Errors
+/// EINTR, ENOMEM.
+///
+/// <https://pubs.opengroup.org/onlinepubs/9799919799/functions/ppoll.html>
+pub fn ppoll(
+    fds: &mut [libc::pollfd],
+    timeout: Option<Duration>,
+    mask: &nix::sys::signal::SigSet,
+) -> Result<()> {
+    #[cfg(not(target_os = "macos"))]
+    {
+        let timeout = timeout
+            .map(|time| libc::timespec { tv_sec: time.as_secs() as _, tv_nsec: time.subsec_nanos() as _ });
+        let timeout = timeout.as_ref().map_or(ptr::null(), ptr::from_ref);
+        // SAFETY: fds is a slice of that many pollfd; the timespec, unless null, and the set live until it returns.
+        Errno::result(unsafe { libc::ppoll(fds.as_mut_ptr(), fds.len() as _, timeout, mask.as_ref()) })
+            .map(drop)
+    }
+    #[cfg(target_os = "macos")]
+    {
+        use nix::sys::signal::{SigmaskHow, sigprocmask};
+        let slice = timeout.unwrap_or(Duration::MAX).min(Duration::from_millis(50));
+        let mut before = nix::sys::signal::SigSet::empty();
+        sigprocmask(SigmaskHow::SIG_SETMASK, Some(mask), Some(&mut before))?;
+        let milliseconds = slice.as_micros().div_ceil(1000) as c_int;
+        // SAFETY: fds is a slice of that many pollfd, and lives until poll returns.
+        let ready = Errno::result(unsafe { libc::poll(fds.as_mut_ptr(), fds.len() as _, milliseconds) });
+        sigprocmask(SigmaskHow::SIG_SETMASK, Some(&before), None)?;
+        ready.map(drop)
+    }
 }

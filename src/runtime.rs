@@ -2,14 +2,15 @@
 //! Twin: `c/runtime.h`.
 //!
 //! Rust's runtime has opened descriptors 0 to 2 on `/dev/null` where they were closed, and ignores
-//! SIGPIPE. One thing more is done here.
+//! SIGPIPE. The rest is done here.
 
 use nix::sys::signal::Signal;
 
-use crate::ffi::{Handler, sigaction};
+use crate::ffi::{Handler, do_without_nss_modules, sigaction};
 
 /// What is left to do before the first step.
 pub fn start() {
     // a write beyond the limit on a file's size is an error to report, not a signal to die of
     sigaction(Signal::SIGXFSZ, Handler::Ignore).ok();
+    do_without_nss_modules();
 }
