@@ -1,0 +1,145 @@
+//! Everything between fork and exec, in order.
+
+use std::ffi::{CStr, CString, OsStr};
+use std::net::SocketAddr;
+use std::os::fd::{AsRawFd, OwnedFd};
+use std::os::unix::ffi::OsStrExt;
+use std::path::PathBuf;
+
+use nix::errno::Errno;
+use nix::sys::signal::{SigSet, SigmaskHow, sigprocmask};
+use nix::sys::socket::{SockaddrStorage, getsockname};
+use nix::unistd::{Pid, chdir, chroot, dup2_stdin, dup2_stdout, setpgid};
+
+use crate::error::Exit;
+use crate::ffi::{
+    _exit, Allowance, Strings, become_user, closefrom_3, default_disposition, execve, no_new_privs, setrlimit,
+};
+use crate::serve::{env, listener, log, tutorial};
+
+/// What a child is made of.
+pub struct Recipe {
+    /// The program and its arguments; none is the tutorial's child.
+    pub program: Strings,
+    /// The files that the program may be, the first one first.
+    pub files: Vec<CString>,
+    /// The environment; what it says of the connection is written before fork.
+    pub environment: Strings,
+    /// The signals whose disposition here is not the default: few, where setting all would be thirty calls.
+    pub signals: Vec<i32>,
+    /// Where its file tree begins.
+    pub chroot: Option<PathBuf>,
+    /// What it is allowed less of.
+    pub allowances: Vec<(Allowance, u64)>,
+    /// Who it is.
+    pub identity: Option<Identity>,
+    /// Whether exec may give it more rights.
+    pub no_new_privs: bool,
+}
+
+/// A user, by numbers.
+pub struct Identity {
+    /// The user.
+    pub uid: u32,
+    /// The group.
+    pub gid: u32,
+    /// All groups.
+    pub groups: Vec<u32>,
+}
+
+/// A step that failed.
+type Step = (&'static str, Errno);
+
+impl Recipe {
+    /// Write down what the program is to know of a connection.
+    pub fn note(&mut self, client: &OwnedFd, peer: SocketAddr, local: Option<SocketAddr>) {
+        if !self.files.is_empty() {
+            let local = local.or_else(|| local_address(client));
+            self.environment.set_more(|entries| env::of_connection(entries, peer, local));
+        }
+    }
+}
+
+/// Become what serves the client. A step that fails ends the child: its client is closed, the log says why.
+pub fn become_child(recipe: &Recipe, client: OwnedFd) -> ! {
+    let (step, errno) = match prepare(recipe, client) {
+        Ok(()) if recipe.files.is_empty() => tutorial::serve(),
+        Ok(()) => ("exec", run(recipe)),
+        Err(failed) => failed,
+    };
+    log::failed(std::process::id(), step, errno::Errno(errno as i32));
+    _exit(match (step, errno) {
+        ("exec", Errno::ENOENT | Errno::ENOTDIR) => Exit::NotFound,
+        ("exec", _) => Exit::CannotRun,
+        _ => Exit::System,
+    } as i32)
+}
+
+fn prepare(recipe: &Recipe, client: OwnedFd) -> Result<(), Step> {
+    let at = |step: &'static str| move |errno| (step, errno);
+
+    // a process group of its own, so that it is signalled with all that it starts
+    setpgid(Pid::from_raw(0), Pid::from_raw(0)).map_err(at("setpgid"))?;
+
+    // signals as a program expects them: SIGPIPE too, which Rust ignores
+    recipe.signals.iter().for_each(|&signal| default_disposition(signal));
+    sigprocmask(SigmaskHow::SIG_SETMASK, Some(&SigSet::empty()), None).map_err(at("sigprocmask"))?;
+
+    // descriptors: 0 and 1 are the client's socket itself, 2 is the log, and there is no other
+    dup2_stdin(&client).map_err(at("dup2"))?;
+    dup2_stdout(&client).map_err(at("dup2"))?;
+    // all above 2 are closed at once, the client's first copy too
+    std::mem::forget(client);
+    closefrom_3();
+
+    // its place
+    if let Some(folder) = &recipe.chroot {
+        chroot(folder).map_err(at("chroot"))?;
+        chdir("/").map_err(at("chdir"))?;
+    }
+
+    // what it may use; before it is another user, who could not set all of it
+    for &(allowance, value) in &recipe.allowances {
+        setrlimit(allowance, value).map_err(at("setrlimit"))?;
+    }
+
+    // who it is: groups first, while that is still allowed
+    if let Some(Identity { uid, gid, groups }) = &recipe.identity {
+        become_user(*uid, *gid, groups)?;
+    }
+    if recipe.no_new_privs {
+        no_new_privs().map_err(at("no-new-privs"))?;
+    }
+    Ok(())
+}
+
+/// Where the client's connection arrived.
+fn local_address(client: &OwnedFd) -> Option<SocketAddr> {
+    let address: SockaddrStorage = getsockname(client.as_raw_fd()).ok()?;
+    listener::std_address(&address)
+}
+
+/// Execute the program. Returns why that failed.
+fn run(recipe: &Recipe) -> Errno {
+    let mut why = Errno::ENOENT;
+    for file in &recipe.files {
+        match execve(file, &recipe.program, &recipe.environment) {
+            Errno::ENOENT | Errno::ENOTDIR => {}
+            // another of that name may be further on
+            Errno::EACCES => why = Errno::EACCES,
+            errno => return errno,
+        }
+    }
+    why
+}
+
+/// The files that a name may stand for, as a shell finds them.
+pub fn files(name: &CStr) -> Vec<CString> {
+    if name.to_bytes().contains(&b'/') {
+        return vec![name.into()];
+    }
+    let path = std::env::var_os("PATH").unwrap_or_else(|| "/usr/local/bin:/usr/bin:/bin".into());
+    let named = OsStr::from_bytes(name.to_bytes());
+    let files = std::env::split_paths(&path).map(|folder| folder.join(named));
+    files.filter_map(|file| CString::new(file.into_os_string().into_encoded_bytes()).ok()).collect()
+}

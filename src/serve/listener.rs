@@ -1,0 +1,157 @@
+//! The listening socket: made here, or handed over by who started us (LISTEN_FDS).
+
+use std::fmt::{self, Display, Formatter};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::os::fd::{AsRawFd, OwnedFd};
+use std::str::FromStr;
+
+use nix::errno::Errno;
+use nix::fcntl::{FcntlArg, FdFlag, OFlag, fcntl};
+use nix::sys::socket::{
+    AddressFamily, SockFlag, SockType, SockaddrStorage, bind, getsockname, getsockopt, setsockopt, socket,
+    sockopt,
+};
+
+use crate::error::Error;
+use crate::ffi::{gethostbyname, hstrerror, inherited, listen};
+
+/// Where to listen: `[HOST:]PORT`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Address {
+    host: Option<String>,
+    port: u16,
+}
+
+/// The descriptor at which those that are handed over begin.
+const LISTEN_FDS_START: i32 = 3;
+
+impl FromStr for Address {
+    type Err = String;
+
+    /// `PORT`, `HOST:PORT`, `[IPv6]:PORT`.
+    fn from_str(text: &str) -> Result<Address, String> {
+        let (host, port) = match text.rsplit_once(':') {
+            Some((host, port)) => (Some(host), port),
+            None => (None, text),
+        };
+        if port.is_empty() || !port.bytes().all(|byte| byte.is_ascii_digit()) {
+            return Err("a port is a number from 0 to 65535, after HOST: if there is one".into());
+        }
+        let port = port.parse().map_err(|_| format!("{port} is more than 65535, the highest port"))?;
+        match host {
+            Some("") => Err("nothing stands before the colon".into()),
+            Some(host) if host.contains(':') && !(host.starts_with('[') && host.ends_with(']')) => {
+                Err(format!("an IPv6 address stands in brackets: [{host}]:{port}"))
+            }
+            host => Ok(Address { host: host.map(String::from), port }),
+        }
+    }
+}
+
+impl Display for Address {
+    fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
+        write!(f, "{}:{}", self.host.as_deref().unwrap_or("0.0.0.0"), self.port)
+    }
+}
+
+impl Address {
+    fn resolve(&self) -> Result<SocketAddr, Error> {
+        let Some(host) = &self.host else {
+            return Ok((Ipv4Addr::UNSPECIFIED, self.port).into());
+        };
+        if let Some(v6) = host.strip_prefix('[').and_then(|host| host.strip_suffix(']')) {
+            let v6: Ipv6Addr =
+                v6.parse().map_err(|_| Error::Denied(format!("{v6} is not an IPv6 address")))?;
+            return Ok((v6, self.port).into());
+        }
+        if let Ok(v4) = host.parse::<Ipv4Addr>() {
+            return Ok((v4, self.port).into());
+        }
+        match gethostbyname(host) {
+            Ok(found) => Ok((Ipv4Addr::from(u32::from_be(found.h_addr_list[0].s_addr)), self.port).into()),
+            Err(h_errno) => Err(Error::Denied(format!("{host}: {}", hstrerror(h_errno)))),
+        }
+    }
+}
+
+/// A socket that listens and does not block, and where.
+///
+/// # Errors
+/// [`Error::Denied`] for what was asked, [`Error::System`] for a call that failed.
+pub fn open(address: Option<&Address>, backlog: i32) -> Result<(OwnedFd, SocketAddr), Error> {
+    let listener = match (handed_over()?, address) {
+        (Some(listener), _) => listener,
+        (None, Some(address)) => bound(address.resolve()?, backlog)?,
+        (None, None) => {
+            let why = "[HOST:]PORT is missing, and no socket was handed over (LISTEN_FDS)";
+            return Err(Error::Denied(why.into()));
+        }
+    };
+    let system = |what: &'static str| move |errno| Error::System(what.into(), errno);
+    fcntl(&listener, FcntlArg::F_SETFL(OFlag::O_NONBLOCK)).map_err(system("fcntl"))?;
+    let bound: SockaddrStorage = getsockname(listener.as_raw_fd()).map_err(system("getsockname"))?;
+    let bound = std_address(&bound).ok_or_else(|| Error::Denied("the socket is not one of TCP".into()))?;
+    match address {
+        Some(asked) if asked.port != 0 && asked.port != bound.port() => {
+            Err(Error::Denied(format!("a socket on {bound} was handed over, and {asked} asked for")))
+        }
+        _ => Ok((listener, bound)),
+    }
+}
+
+fn bound(address: SocketAddr, backlog: i32) -> Result<OwnedFd, Error> {
+    let system = |what: &str| {
+        let what = format!("{what} {address}");
+        move |errno| Error::System(what, errno)
+    };
+    let family = if address.is_ipv6() { AddressFamily::Inet6 } else { AddressFamily::Inet };
+    let listener = socket(family, SockType::Stream, SockFlag::empty(), None).map_err(system("socket for"))?;
+    fcntl(&listener, FcntlArg::F_SETFD(FdFlag::FD_CLOEXEC)).map_err(system("fcntl for"))?;
+    setsockopt(&listener, sockopt::ReuseAddr, &true).map_err(system("setsockopt for"))?;
+    if address.is_ipv6() {
+        // [::] takes IPv4 too, where the system can
+        let _ = setsockopt(&listener, sockopt::Ipv6V6Only, &false);
+    }
+    bind(listener.as_raw_fd(), &SockaddrStorage::from(address)).map_err(system("bind"))?;
+    listen(&listener, backlog).map_err(system("listen on"))?;
+    Ok(listener)
+}
+
+/// The socket that LISTEN_FDS names, if it is for this process.
+fn handed_over() -> Result<Option<OwnedFd>, Error> {
+    let number = |name| std::env::var(name).ok().and_then(|value| value.parse::<u32>().ok());
+    if number("LISTEN_PID") != Some(std::process::id()) {
+        return Ok(None);
+    }
+    match number("LISTEN_FDS") {
+        None | Some(0) => return Ok(None),
+        Some(1) => {}
+        Some(n) => return Err(Error::Denied(format!("LISTEN_FDS={n}: one socket can be served"))),
+    }
+    let listener = inherited(LISTEN_FDS_START)
+        .ok_or_else(|| Error::Denied("LISTEN_FDS=1, and descriptor 3 is not open".into()))?;
+    match getsockopt(&listener, sockopt::AcceptConn) {
+        Ok(true) => Ok(Some(listener)),
+        Ok(false) | Err(Errno::ENOTSOCK) => {
+            Err(Error::Denied("LISTEN_FDS=1, and descriptor 3 is not a listening socket".into()))
+        }
+        Err(errno) => Err(Error::System("getsockopt".into(), errno)),
+    }
+}
+
+/// An address as std has it. IPv4 that comes by an IPv6 socket is IPv4.
+pub fn std_address(address: &SockaddrStorage) -> Option<SocketAddr> {
+    let v4 = address.as_sockaddr_in().map(|v4| SocketAddr::from((v4.ip(), v4.port())));
+    v4.or_else(|| address.as_sockaddr_in6().map(|v6| SocketAddr::from((v6.ip(), v6.port())))).map(plain)
+}
+
+/// The IPv4 address within an IPv6 address that maps it.
+pub fn plain(address: SocketAddr) -> SocketAddr {
+    match address.ip() {
+        IpAddr::V6(v6) => match v6.to_ipv4_mapped() {
+            Some(v4) => (v4, address.port()).into(),
+            None => (v6, address.port()).into(),
+        },
+        IpAddr::V4(_) => address,
+    }
+}

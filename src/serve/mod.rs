@@ -1,0 +1,168 @@
+//! `prise serve`: a process per client, of any program, in a server that one would deploy.
+//!
+//! One parent that accepts, forks and reaps, and never reads what a client sends (but for a proxy's header);
+//! one child for each client, with no shell and no relay in between.
+
+mod announced;
+mod child;
+mod children;
+mod env;
+mod hangup;
+pub mod limits;
+mod listener;
+mod log;
+mod network;
+mod notify;
+mod parent;
+pub mod proxy;
+mod reaper;
+mod table;
+mod tutorial;
+
+use std::ffi::{CString, OsStr, OsString};
+use std::os::unix::ffi::OsStrExt;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use nix::unistd::{AccessFlags, Group, User, access, geteuid};
+
+pub use self::listener::Address;
+pub use self::network::Network;
+pub use self::reaper::Kind as ReaperKind;
+
+use self::child::{Identity, Recipe};
+use self::limits::Rate;
+use self::parent::Parent;
+use crate::error::{Error, Exit};
+use crate::ffi::{Allowance, Strings, getgrouplist, malloc_trim};
+use crate::stdio::{flush_stdout, printf};
+
+/// What is asked of a server, as it is asked.
+pub struct Request {
+    /// Where to listen; none, where a socket is handed over.
+    pub address: Option<Address>,
+    /// The program and its arguments; none for the tutorial's child.
+    pub program: Vec<OsString>,
+    /// How many clients may wait to be accepted.
+    pub backlog: i32,
+    /// How many children there may be.
+    pub max_children: usize,
+    /// How many clients a source may have.
+    pub per_ip: Option<u32>,
+    /// How many clients of a source may come in a time.
+    pub rate: Option<Rate>,
+    /// How long a client may be served.
+    pub timeout: Option<Duration>,
+    /// End a child whose client has wholly gone.
+    pub hangup: bool,
+    /// How long children may go on when the server stops.
+    pub grace: Duration,
+    /// `NAME[:GROUP]`
+    pub user: Option<String>,
+    /// Where the children's file tree begins.
+    pub chroot: Option<PathBuf>,
+    /// Whether exec may give children more rights.
+    pub no_new_privs: bool,
+    /// What children are allowed less of.
+    pub allowances: Vec<(Allowance, u64)>,
+    /// Start children with an empty environment.
+    pub clear_env: bool,
+    /// The networks whose connections begin with a PROXY header.
+    pub proxies: Vec<Network>,
+    /// How children are reaped.
+    pub reaper: ReaperKind,
+}
+
+/// The same, as the parent needs it.
+pub struct Options {
+    max_children: usize,
+    per_ip: Option<u32>,
+    rate: Option<Rate>,
+    timeout: Option<Duration>,
+    hangup: bool,
+    grace: Duration,
+    proxies: Vec<Network>,
+    reaper: ReaperKind,
+    recipe: Recipe,
+}
+
+/// `prise serve`
+///
+/// # Errors
+/// [`Error::Denied`] and [`Error::System`], before anybody is served.
+pub fn main(request: Request) -> Result<Exit, Error> {
+    let (program, files) = program(&request)?;
+    if (request.user.is_some() || request.chroot.is_some()) && !geteuid().is_root() {
+        return Err(Error::Denied("only root may use --user and --chroot".into()));
+    }
+    let identity = request.user.as_deref().map(identity).transpose()?;
+    let (listener, address) = listener::open(request.address.as_ref(), request.backlog)?;
+    let options = Options {
+        max_children: request.max_children,
+        per_ip: request.per_ip,
+        rate: request.rate,
+        timeout: request.timeout,
+        hangup: request.hangup,
+        grace: request.grace,
+        proxies: request.proxies,
+        reaper: request.reaper,
+        recipe: Recipe {
+            program: Strings::new(program),
+            files,
+            environment: Strings::new(env::base(request.clear_env)),
+            signals: Vec::new(), // the parent knows which, once it has set its own
+            chroot: request.chroot,
+            allowances: request.allowances,
+            identity,
+            no_new_privs: request.no_new_privs,
+        },
+    };
+    let cap = options.max_children;
+    let parent = Parent::new(options, listener)?;
+    log::listening(address, std::process::id(), cap);
+    printf!("{address}\n");
+    // a stdout that nobody reads is no reason not to serve
+    flush_stdout().ok();
+    notify::notify("READY=1");
+    malloc_trim();
+    parent.run();
+    Ok(Exit::Success)
+}
+
+/// The program's words, and the files that it may be; that there is no such program is better said now than
+/// to each client.
+fn program(request: &Request) -> Result<(Vec<CString>, Vec<CString>), Error> {
+    let words = request.program.iter().map(|word| CString::new(word.as_bytes()));
+    let words: Vec<CString> = words
+        .collect::<Result<_, _>>()
+        .map_err(|_| Error::Denied("a NUL in the program's arguments".into()))?;
+    let Some(name) = words.first() else { return Ok((words, Vec::new())) };
+    let files = child::files(name);
+    let runs = |file: &CString| {
+        Path::new(OsStr::from_bytes(file.as_bytes())).is_file()
+            && access(file.as_c_str(), AccessFlags::X_OK).is_ok()
+    };
+    if request.chroot.is_none() && !files.iter().any(runs) {
+        let name = name.to_string_lossy();
+        return Err(Error::Denied(format!("{name}: no such program, or it cannot be run")));
+    }
+    Ok((words, files))
+}
+
+/// The numbers behind `NAME[:GROUP]`.
+fn identity(name: &str) -> Result<Identity, Error> {
+    let (user_name, group_name) = match name.split_once(':') {
+        Some((user, group)) => (user, Some(group)),
+        None => (name, None),
+    };
+    let none = |what: &str, name: &str| Error::Denied(format!("there is no {what} '{name}'"));
+    let user = User::from_name(user_name).ok().flatten().ok_or_else(|| none("user", user_name))?;
+    let gid = match group_name {
+        Some(group) => Group::from_name(group).ok().flatten().ok_or_else(|| none("group", group))?.gid,
+        None => user.gid,
+    };
+    let c_name = CString::new(user_name).map_err(|_| none("user", user_name))?;
+    let groups =
+        getgrouplist(&c_name, gid.as_raw()).map_err(|errno| Error::System("getgrouplist".into(), errno))?;
+    Ok(Identity { uid: user.uid.as_raw(), gid: gid.as_raw(), groups })
+}

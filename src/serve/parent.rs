@@ -1,0 +1,481 @@
+//! The loop: wait, reap, act on what is due, accept, fork, stop.
+//!
+//! Signals are blocked but for the wait, and each flag is cleared before its work is done: none is lost.
+
+use std::collections::VecDeque;
+use std::fmt::{self, Display, Formatter};
+use std::net::SocketAddr;
+use std::os::fd::{AsRawFd, OwnedFd};
+use std::time::{Duration, Instant};
+
+use nix::errno::Errno;
+use nix::sys::signal::{SigSet, SigmaskHow, Signal, raise, sigprocmask};
+use nix::unistd::{ForkResult, Pid, setpgid};
+
+use crate::error::Error;
+use crate::ffi::{
+    self, Ended, Handler, accept4, child_noted, fork, ppoll, sigaction, status_asked, stop_asked, stops_asked,
+};
+use crate::serve::announced::{Announced, Told};
+use crate::serve::child::become_child;
+use crate::serve::children::Children;
+use crate::serve::hangup::Hangups;
+use crate::serve::limits::{Limits, Source};
+use crate::serve::listener::plain;
+use crate::serve::notify::notify;
+use crate::serve::reaper::{Reaper, Room};
+use crate::serve::{Options, log};
+
+/// How long exhaustion is waited out before the next try.
+const BACK_OFF: Duration = Duration::from_millis(100);
+/// So many clients are accepted before the loop looks around.
+const BATCH: usize = 32;
+/// Paused and resumed are said once in such a time.
+const SAID_AGAIN: Duration = Duration::from_secs(1);
+
+/// What happened to whom since the start. Whoever was accepted is started, refused, or waiting.
+pub struct Counters {
+    /// The start.
+    pub since: Instant,
+    accepted: u64,
+    started: u64,
+    ended: u64,
+    refused: u64,
+    /// Tries of accept or fork for which something was missing.
+    exhausted: u64,
+}
+
+impl Display for Counters {
+    fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
+        let Counters { accepted, started, ended, refused, exhausted, .. } = self;
+        write!(
+            f,
+            "accepted={accepted} started={started} ended={ended} refused={refused} exhausted={exhausted}"
+        )
+    }
+}
+
+/// A client that is known, and has no child yet.
+struct Client {
+    socket: OwnedFd,
+    peer: SocketAddr,
+    /// Where it arrived, if the proxy has said so.
+    local: Option<SocketAddr>,
+}
+
+/// Why no client is accepted for now.
+struct Pause {
+    until: Option<Instant>,
+    said: bool,
+}
+
+/// The end has begun.
+struct Stop {
+    grace_ends: Option<Instant>,
+    signals: u32,
+}
+
+/// The one process that accepts. What it writes to between two forks is copied for each child: most of that is
+/// one page.
+#[repr(align(4096))]
+pub struct Parent {
+    options: Options,
+    listener: Option<OwnedFd>,
+    children: Children,
+    /// None where there are none.
+    limits: Option<Limits>,
+    reaper: Room,
+    hangups: Option<Hangups>,
+    announced: Vec<Announced>,
+    /// Clients for whom fork has failed: they were accepted, and are not dropped.
+    waiting: VecDeque<Client>,
+    pause: Option<Pause>,
+    last_said: Option<Instant>,
+    stop: Option<Stop>,
+    counters: Counters,
+    /// Kept from wait to wait, so that no memory is asked for between a fork and the next.
+    polled: Vec<libc::pollfd>,
+    /// Kept likewise.
+    ended: Vec<Ended>,
+}
+
+/// The signals that the loop looks at.
+const SIGNALS: [(Signal, Handler); 5] = [
+    (Signal::SIGCHLD, Handler::NoteChild),
+    (Signal::SIGUSR1, Handler::NoteStatus),
+    (Signal::SIGTERM, Handler::NoteStop),
+    (Signal::SIGINT, Handler::NoteStop),
+    (Signal::SIGHUP, Handler::NoteStop),
+];
+
+impl Parent {
+    /// With a socket that listens.
+    ///
+    /// # Errors
+    /// [`Error::System`]
+    pub fn new(mut options: Options, listener: OwnedFd) -> Result<Box<Parent>, Error> {
+        let system = |what: &'static str| move |errno| Error::System(what.into(), errno);
+        let mut blocked = SigSet::empty();
+        for (signal, handler) in SIGNALS {
+            // nohup means it
+            if signal != Signal::SIGHUP || !ffi::is_ignored(signal) {
+                sigaction(signal, handler).map_err(system("sigaction"))?;
+            }
+            blocked.add(signal);
+        }
+        sigprocmask(SigmaskHow::SIG_BLOCK, Some(&blocked), None).map_err(system("sigprocmask"))?;
+        options.recipe.signals = ffi::not_at_default();
+        // who started us may have left us children that have ended: their signals are over
+        raise(Signal::SIGCHLD).map_err(system("raise"))?;
+        let hangups = options.hangup.then(Hangups::new).transpose().map_err(system("epoll_create"))?;
+        Ok(Box::new(Parent {
+            listener: Some(listener),
+            children: Children::new(options.max_children, options.timeout).map_err(system("mmap"))?,
+            limits: (options.per_ip.is_some() || options.rate.is_some())
+                .then(|| Limits::new(options.per_ip, options.rate)),
+            reaper: Room::of(options.reaper),
+            hangups,
+            announced: Vec::new(),
+            waiting: VecDeque::new(),
+            pause: None,
+            last_said: None,
+            stop: None,
+            counters: Counters {
+                since: Instant::now(),
+                accepted: 0,
+                started: 0,
+                ended: 0,
+                refused: 0,
+                exhausted: 0,
+            },
+            polled: Vec::with_capacity(8),
+            ended: Vec::with_capacity(16),
+            options,
+        }))
+    }
+
+    /// Serve until a signal asks to stop, and nobody is left.
+    pub fn run(mut self: Box<Parent>) {
+        loop {
+            let now = Instant::now();
+            self.heed_signals(now);
+            self.reap(now);
+            self.children.act(now);
+            self.hear_proxies(now);
+            self.serve_waiting(now);
+            if self.stop.is_some() && self.children.is_empty() && self.without_child() == 0 {
+                break;
+            }
+            self.accept(now);
+            self.wait();
+        }
+        log::stopped(&self.counters);
+    }
+
+    fn cap(&self) -> usize {
+        self.options.max_children
+    }
+
+    /// Clients that were accepted, and have no child yet.
+    fn without_child(&self) -> usize {
+        self.announced.len() + self.waiting.len()
+    }
+
+    // ---- wait ----
+
+    /// Sleep until a descriptor, a signal, or the time tells that there is something to do.
+    fn wait(&mut self) {
+        let now = Instant::now();
+        let readable = |fd: &OwnedFd| libc::pollfd { fd: fd.as_raw_fd(), events: libc::POLLIN, revents: 0 };
+        let mut fds = std::mem::take(&mut self.polled);
+        fds.clear();
+        if self.may_accept(now) {
+            fds.extend(self.listener.iter().map(readable));
+        }
+        let listeners = fds.len();
+        fds.extend(self.hangups.iter().flat_map(Hangups::polled));
+        let hangups = listeners..fds.len();
+        fds.extend(self.announced.iter().map(|announced| readable(&announced.client)));
+        let timeout = self.due().map(|due| due.saturating_duration_since(now));
+        match ppoll(&mut fds, timeout, &SigSet::empty()) {
+            // where a descriptor is ready, ppoll lets no signal in: a busy listener would keep all of them out
+            Ok(()) => let_signals_in(),
+            // the loop goes round again
+            Err(Errno::ENOMEM) => std::thread::sleep(BACK_OFF),
+            // EINTR: a signal has come, which is what the loop looks at first
+            Err(_) => {}
+        }
+        for (announced, polled) in self.announced.iter_mut().zip(&fds[hangups.end..]) {
+            announced.ready = polled.revents != 0;
+        }
+        let now = Instant::now();
+        for (serial, pid) in self.hangups.iter_mut().flat_map(|set| set.gone(&fds[hangups.clone()])) {
+            self.children.client_gone(serial, pid, now);
+        }
+        self.polled = fds;
+    }
+
+    /// When there is something to do though nothing comes.
+    fn due(&self) -> Option<Instant> {
+        let pause = self.pause.as_ref().and_then(|pause| pause.until);
+        let grace = self.stop.as_ref().and_then(|stop| stop.grace_ends);
+        let proxies = self.announced.iter().map(|announced| announced.deadline).min();
+        [pause, grace, proxies, self.children.due(), self.reaper.due()].into_iter().flatten().min()
+    }
+
+    // ---- signals ----
+
+    fn heed_signals(&mut self, now: Instant) {
+        if status_asked() {
+            log::status(&self.counters, self.children.len(), self.cap(), self.without_child());
+        }
+        if let Some(signal) = stop_asked() {
+            self.heed_stop(signal, now);
+        }
+    }
+
+    /// The first signal closes the door, the second ends the grace, the third all.
+    fn heed_stop(&mut self, signal: Signal, now: Instant) {
+        let signals = stops_asked();
+        let stop = match &mut self.stop {
+            Some(stop) => stop,
+            none => {
+                log::stopping(signal, self.children.len(), self.options.grace);
+                notify("STOPPING=1");
+                self.listener = None;
+                none.insert(Stop { grace_ends: now.checked_add(self.options.grace), signals: 1 })
+            }
+        };
+        if signals > stop.signals || stop.grace_ends.is_some_and(|end| end <= now) {
+            let third = signals > stop.signals && stop.grace_ends.is_none();
+            stop.signals = signals;
+            stop.grace_ends = None;
+            self.refuse_all("stopping");
+            self.children.end_all(now, "stopping");
+            if third {
+                self.children.kill_all();
+            }
+        }
+    }
+
+    // ---- reap ----
+
+    fn reap(&mut self, now: Instant) {
+        let noted = child_noted();
+        if noted.is_none() && self.reaper.due().is_none_or(|due| due > now) {
+            return;
+        }
+        let mut ended = std::mem::take(&mut self.ended);
+        self.reaper.reap(noted, now, &mut ended);
+        ended.drain(..).for_each(|child| self.one_ended(&child, now));
+        self.ended = ended;
+    }
+
+    fn one_ended(&mut self, ended: &Ended, now: Instant) {
+        // who started us may have left us children of its own
+        let Some(child) = self.children.remove(ended.pid) else { return };
+        if let Some(hangups) = &mut self.hangups {
+            hangups.forget((child.serial as u32, ended.pid));
+        }
+        if let Some(limits) = &mut self.limits {
+            limits.release(child.source);
+        }
+        self.counters.ended += 1;
+        log::end(ended, child.peer, now - child.begun, self.children.len(), self.cap());
+    }
+
+    // ---- accept ----
+
+    /// Whether there is room for one more, and no shortage to wait out.
+    fn may_accept(&mut self, now: Instant) -> bool {
+        if self.listener.is_none() {
+            return false;
+        }
+        if self.backing_off(now) || !self.waiting.is_empty() {
+            return false;
+        }
+        if self.children.len() + self.announced.len() >= self.cap() {
+            self.pause("max-children", None, now);
+            return false;
+        }
+        if self.pause.as_ref().is_some_and(|pause| pause.until.is_none()) {
+            self.resume();
+        }
+        true
+    }
+
+    fn accept(&mut self, now: Instant) {
+        let mut failures = 0;
+        for _ in 0..BATCH {
+            if !self.may_accept(now) {
+                return;
+            }
+            let Some(listener) = &self.listener else { return };
+            match accept4(listener) {
+                Ok((socket, peer)) => {
+                    self.resume();
+                    self.counters.accepted += 1;
+                    self.arrived(socket, plain(peer), now);
+                }
+                Err(Errno::EAGAIN) => return,
+                // one client's trouble, or a signal: the next may be well; so many in a row are not the clients'
+                Err(
+                    Errno::EINTR
+                    | Errno::ECONNABORTED
+                    | Errno::EPROTO
+                    | Errno::EPERM
+                    | Errno::ENETDOWN
+                    | Errno::ENOPROTOOPT
+                    | Errno::EHOSTDOWN
+                    | Errno::EHOSTUNREACH
+                    | Errno::EOPNOTSUPP
+                    | Errno::ENETUNREACH
+                    | Errno::ETIMEDOUT,
+                ) if failures < BATCH - 1 => failures += 1,
+                Err(errno) => return self.exhausted(errno, now),
+            }
+        }
+    }
+
+    fn arrived(&mut self, socket: OwnedFd, peer: SocketAddr, now: Instant) {
+        if self.options.proxies.iter().any(|network| network.contains(peer.ip())) {
+            self.hear(Announced::new(socket, peer, now), now);
+        } else {
+            self.admit(Client { socket, peer, local: None }, now);
+        }
+    }
+
+    /// Look at the connections whose header has come, or has not come in time.
+    fn hear_proxies(&mut self, now: Instant) {
+        for announced in std::mem::take(&mut self.announced) {
+            if announced.ready || announced.deadline <= now {
+                self.hear(announced, now);
+            } else {
+                self.announced.push(announced);
+            }
+        }
+    }
+
+    /// Read what a proxy says of its client.
+    fn hear(&mut self, mut announced: Announced, now: Instant) {
+        match announced.look() {
+            Told::Partly if announced.deadline > now => self.announced.push(announced),
+            Told::Partly => self.refuse(announced.proxy, "proxy-timeout"),
+            Told::Wrong(why) => self.refuse(announced.proxy, why),
+            Told::Who(said) => {
+                let peer = said.as_ref().map_or(announced.proxy, |said| plain(said.client));
+                let local = said.map(|said| plain(said.local));
+                self.admit(Client { socket: announced.client, peer, local }, now);
+            }
+        }
+    }
+
+    /// Let the limits decide.
+    fn admit(&mut self, client: Client, now: Instant) {
+        let (source, since) = (Source::of(client.peer.ip()), now - self.counters.since);
+        match self.limits.as_mut().map(|limits| limits.admit(source, since)) {
+            None | Some(Ok(())) => self.start(client, now),
+            Some(Err(why)) => self.refuse(client.peer, why),
+        }
+    }
+
+    fn refuse(&mut self, peer: SocketAddr, why: impl Display) {
+        self.counters.refused += 1;
+        log::refused(peer, why);
+    }
+
+    /// Nobody who waits will be served.
+    fn refuse_all(&mut self, why: &str) {
+        for announced in std::mem::take(&mut self.announced) {
+            self.refuse(announced.proxy, why);
+        }
+        for client in std::mem::take(&mut self.waiting) {
+            if let Some(limits) = &mut self.limits {
+                limits.release(Source::of(client.peer.ip()));
+            }
+            self.refuse(client.peer, why);
+        }
+    }
+
+    // ---- fork ----
+
+    /// Try again for those who wait for a process.
+    fn serve_waiting(&mut self, now: Instant) {
+        while !self.backing_off(now)
+            && let Some(client) = self.waiting.pop_front()
+        {
+            self.start(client, now);
+        }
+    }
+
+    /// Fork a child for a client.
+    fn start(&mut self, client: Client, now: Instant) {
+        self.options.recipe.note(&client.socket, client.peer, client.local);
+        match fork() {
+            Err(errno) => {
+                self.waiting.push_front(client);
+                self.exhausted(errno, now);
+            }
+            Ok(ForkResult::Child) => become_child(&self.options.recipe, client.socket),
+            Ok(ForkResult::Parent { child }) => self.born(child, client, now),
+        }
+    }
+
+    fn born(&mut self, pid: Pid, client: Client, now: Instant) {
+        // the child does it too: whoever is first, no signal misses the group. EACCES: it has executed already
+        let _ = setpgid(pid, pid);
+        let pid = pid.as_raw();
+        self.resume();
+        self.counters.started += 1;
+        self.reaper.born(pid, now);
+        let serial = self.children.next_serial();
+        self.children.add(pid, client.peer, now);
+        log::start(pid, client.peer, self.children.len(), self.cap());
+        // the parent's copy of the client's socket is closed here: the child serves
+        if let Some(hangups) = &mut self.hangups
+            && let Err(errno) = hangups.watch(client.socket, (serial as u32, pid))
+        {
+            log::failed(std::process::id(), "hangup", errno::Errno(errno as i32));
+        }
+    }
+
+    // ---- pauses ----
+
+    /// Something is missing: wait a moment.
+    fn exhausted(&mut self, errno: Errno, now: Instant) {
+        self.counters.exhausted += 1;
+        self.pause(&format!("{errno:?}"), Some(now + BACK_OFF), now);
+    }
+
+    fn backing_off(&self, now: Instant) -> bool {
+        self.pause.as_ref().and_then(|pause| pause.until).is_some_and(|until| until > now)
+    }
+
+    fn pause(&mut self, why: &str, until: Option<Instant>, now: Instant) {
+        match &mut self.pause {
+            Some(pause) => pause.until = until,
+            none => {
+                let said = self.last_said.is_none_or(|last| now - last >= SAID_AGAIN);
+                *none = Some(Pause { until, said });
+                if said {
+                    self.last_said = Some(now);
+                    log::paused(why, self.children.len(), self.options.max_children);
+                }
+            }
+        }
+    }
+
+    fn resume(&mut self) {
+        if self.pause.take().is_some_and(|pause| pause.said) {
+            log::resumed(self.children.len(), self.cap());
+        }
+    }
+}
+
+/// Have those handled that have come while signals were blocked.
+fn let_signals_in() {
+    // EINVAL, the only error, is for what is none of these
+    if let Ok(blocked) = SigSet::empty().thread_swap_mask(SigmaskHow::SIG_SETMASK) {
+        let _ = blocked.thread_set_mask();
+    }
+}

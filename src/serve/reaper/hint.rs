@@ -1,0 +1,101 @@
+//! The child that SIGCHLD names, then those born lately, and all of them as often as that is cheap.
+//!
+//! To wait for one child by its number costs the same however many there are; to ask for any child costs more
+//! the more there are. SIGCHLD names the first of those that it stands for, and most clients that come and go
+//! while thousands stay are served by children born lately. Who is missed by both is found by a sweep, and
+//! sweeps are kept so far apart that they never take more than a small part of the time: the bill for ten
+//! thousand children is that of ten, and no zombie waits for longer than [`LONGEST`].
+//!
+//! (A pidfd for each child in an epoll set tells exactly who has ended, and costs nothing in the wait. But
+//! fork copies the table of descriptors: with 8,000 pidfds it took three times as long.)
+
+use std::time::{Duration, Instant};
+
+use crate::ffi::{Ended, wait4};
+use crate::serve::reaper::Reaper;
+
+/// So many of those born lately are asked at most: more than are served at the same time while most are short.
+const RECENT: usize = 64;
+/// Whoever has lived for longer is likely to stay.
+const LATELY: Duration = Duration::from_secs(1);
+/// Sweeps take one part in so many of the time.
+const SHARE: u32 = 50;
+/// A walk that takes no longer is made each time.
+const CHEAP: Duration = Duration::from_micros(20);
+/// No sweep is put off for longer.
+const LONGEST: Duration = Duration::from_millis(500);
+
+/// What was born lately, and when the next sweep may be.
+pub struct Hint {
+    /// Who, and when; 0 is nobody. The next child takes the place of the oldest.
+    recent: [(i32, Instant); RECENT],
+    next: usize,
+    /// None where a walk is cheap.
+    not_before: Option<Instant>,
+    due: Option<Instant>,
+}
+
+impl Default for Hint {
+    fn default() -> Hint {
+        Hint { recent: [(0, Instant::now()); RECENT], next: 0, not_before: None, due: None }
+    }
+}
+
+impl Reaper for Hint {
+    fn born(&mut self, pid: i32, now: Instant) {
+        self.recent[self.next] = (pid, now);
+        self.next = (self.next + 1) % RECENT;
+    }
+
+    fn reap(&mut self, named: Option<i32>, now: Instant, ended: &mut Vec<Ended>) {
+        let Some(not_before) = self.not_before else { return self.sweep(now, ended) };
+        // 0 and less would stand for groups
+        ended.extend(named.filter(|&pid| pid > 0).and_then(wait4));
+        self.ask_recent(now, ended);
+        if not_before <= now {
+            self.sweep(now, ended);
+        } else {
+            self.due = self.not_before;
+        }
+    }
+
+    fn due(&self) -> Option<Instant> {
+        self.due
+    }
+}
+
+impl Hint {
+    fn ask_recent(&mut self, now: Instant, ended: &mut Vec<Ended>) {
+        for (pid, born) in &mut self.recent {
+            if now.saturating_duration_since(*born) > LATELY {
+                *pid = 0;
+            } else if *pid != 0 {
+                ended.extend(wait4(*pid));
+            }
+        }
+        self.forget(ended);
+    }
+
+    fn sweep(&mut self, now: Instant, ended: &mut Vec<Ended>) {
+        let begun = Instant::now();
+        // the walk that finds nobody tells what a walk costs
+        let mut walk = begun;
+        while let Some(child) = wait4(-1) {
+            ended.push(child);
+            walk = Instant::now();
+        }
+        self.forget(ended);
+        // each child that was found has cost a walk too
+        let (cheap, took) = (walk.elapsed() <= CHEAP, begun.elapsed());
+        self.not_before = (!cheap).then(|| now + (took * SHARE).min(LONGEST));
+        self.due = None;
+    }
+
+    fn forget(&mut self, ended: &[Ended]) {
+        for (pid, _) in &mut self.recent {
+            if ended.iter().any(|child| child.pid == *pid) {
+                *pid = 0;
+            }
+        }
+    }
+}
