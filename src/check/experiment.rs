@@ -2,8 +2,9 @@
 
 use std::cell::RefCell;
 use std::io;
-use std::net::TcpListener;
+use std::net::{TcpListener, UdpSocket};
 use std::process::Stdio;
+use std::sync::Mutex;
 use std::time::Duration;
 
 use nix::errno::Errno;
@@ -57,6 +58,11 @@ impl<'a> Experiment<'a> {
         &self.options.send
     }
 
+    /// The port that the server will be told.
+    pub fn free_port(&self) -> u16 {
+        self.options.port.unwrap_or_else(free_port)
+    }
+
     /// Start the server afresh, silent, and wait until it listens.
     pub fn start(&self) -> Result<Subject, Error> {
         self.start_printing_to(Stdio::null())
@@ -66,15 +72,18 @@ impl<'a> Experiment<'a> {
     pub fn start_printing_to(&self, stdout: Stdio) -> Result<Subject, Error> {
         if let Some(port) = self.options.port {
             // a server that does not set SO_REUSEADDR is not to fail every check for that
-            wait_until(TIME_WAIT, || TcpListener::bind(("0.0.0.0", port)).is_ok() && !in_time_wait(port));
+            wait_until(TIME_WAIT, || !system::listens(port) && !in_time_wait(port));
         }
-        self.start_on(self.options.port.unwrap_or_else(free_port), stdout)
+        self.start_on(self.free_port(), stdout)
     }
 
     /// The same, on a port.
     pub fn start_on(&self, port: u16, stdout: Stdio) -> Result<Subject, Error> {
         let mut subject = self.spawn(port, stdout, Stdio::null())?;
-        if !subject.wait_listening(self.timeout()) {
+        // what starts a server in the background and ends may end a moment after the server listens
+        let listens = subject.wait_listening(self.timeout())
+            && !wait_until(Duration::from_millis(30), || subject.ended().is_some());
+        if !listens {
             return Err(self.interrupted().unwrap_or(Error::NotStarted(self.why_not_started(&mut subject))));
         }
         Ok(subject)
@@ -92,6 +101,11 @@ impl<'a> Experiment<'a> {
 
     fn why_not_started(&self, subject: &mut Subject) -> String {
         match subject.ended() {
+            Some(status) if status.success() => {
+                format!(
+                    "it has ended ({status}): what puts itself in the background has an option against that"
+                )
+            }
             Some(status) => format!("it ended before it listened on port {} ({status})", subject.port),
             None => format!("it did not listen on port {} within {:?}", subject.port, self.timeout()),
         }
@@ -142,12 +156,29 @@ impl<'a> Experiment<'a> {
     }
 }
 
-/// A port that nothing is bound to, below those that the kernel gives to clients.
+/// A port that nothing is bound to, below those that the kernel gives to clients. No other examiner gets it
+/// while this one runs: the UDP port of the same number stands for the right to it.
 pub fn free_port() -> u16 {
-    let start = std::process::id() as u16 % 10_000;
-    let mut candidates = (0..20_000).map(|n| 12_000 + (start + n) % 20_000);
-    let unbound = |port: &u16| TcpListener::bind(("0.0.0.0", *port)).is_ok() && !system::listens(*port);
-    candidates.find(unbound).unwrap_or(8888)
+    static RIGHT: Mutex<Option<UdpSocket>> = Mutex::new(None);
+    let start = (std::process::id() as u16).wrapping_mul(97) % 20_000;
+    let candidates = (0..20_000).map(|n| 12_000 + (start + n) % 20_000);
+    let unbound = |port: u16| TcpListener::bind(("0.0.0.0", port)).is_ok() && !system::listens(port);
+    // a server that forgets htons() may have the port that it means, and no client takes it first
+    let usable = |port: &u16| {
+        let swapped = port.swap_bytes();
+        (1024..32_768).contains(&swapped) && unbound(*port) && unbound(swapped)
+    };
+    for port in candidates {
+        if let Ok(right) = UdpSocket::bind(("127.0.0.1", port))
+            && usable(&port)
+        {
+            if let Ok(mut held) = RIGHT.lock() {
+                *held = Some(right);
+            }
+            return port;
+        }
+    }
+    8888
 }
 
 /// What the server says on stdout and stderr when it does not start. The pipe bounds it.

@@ -2,9 +2,15 @@
 
 use std::io::{self, ErrorKind, Read, Write};
 use std::net::{Shutdown, TcpStream};
+use std::os::fd::{AsFd, AsRawFd};
 use std::time::{Duration, Instant};
 
-use nix::sys::socket::{setsockopt, sockopt};
+use nix::errno::Errno;
+use nix::fcntl::{FcntlArg, FdFlag, OFlag, fcntl};
+use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
+use nix::sys::socket::{AddressFamily, SockFlag, SockType, SockaddrIn, connect, setsockopt, socket, sockopt};
+
+use crate::ffi::stop_asked;
 
 /// A connection to the server under examination. Dropped, it is reset, so that no TIME_WAIT is left on
 /// the server's port for the next check to meet.
@@ -12,6 +18,9 @@ pub struct Peer {
     stream: TcpStream,
     timeout: Duration,
 }
+
+/// So much is no answer, but a stream without end.
+const FLOOD: usize = 8 << 20;
 
 /// How a stream ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -24,6 +33,8 @@ pub enum End {
     Reset,
     /// Nothing came within the time-out.
     Silence,
+    /// More came than anybody asks for, and more would.
+    Flood,
 }
 
 /// What a client received, and how it ended.
@@ -38,7 +49,20 @@ pub struct Answer {
 impl Peer {
     /// Connect to a port of this machine.
     pub fn dial(port: u16, timeout: Duration) -> io::Result<Peer> {
-        let stream = TcpStream::connect_timeout(&([127, 0, 0, 1], port).into(), timeout)?;
+        let socket = socket(AddressFamily::Inet, SockType::Stream, SockFlag::empty(), None)?;
+        fcntl(&socket, FcntlArg::F_SETFD(FdFlag::FD_CLOEXEC))?;
+        fcntl(&socket, FcntlArg::F_SETFL(OFlag::O_NONBLOCK))?;
+        match connect(socket.as_raw_fd(), &SockaddrIn::new(127, 0, 0, 1, port)) {
+            Ok(()) => {}
+            Err(Errno::EINPROGRESS) if ready(&socket, PollFlags::POLLOUT, timeout) => {}
+            Err(Errno::EINPROGRESS) => return Err(ErrorKind::TimedOut.into()),
+            Err(errno) => return Err(errno.into()),
+        }
+        fcntl(&socket, FcntlArg::F_SETFL(OFlag::empty()))?;
+        let stream = TcpStream::from(socket);
+        if let Some(error) = stream.take_error()? {
+            return Err(error);
+        }
         let linger = libc::linger { l_onoff: 1, l_linger: 0 };
         setsockopt(&stream, sockopt::Linger, &linger)?;
         stream.set_write_timeout(Some(timeout))?;
@@ -74,20 +98,24 @@ impl Peer {
     /// three times that.
     pub fn read_until(&mut self, patience: Duration, enough: impl Fn(&[u8]) -> bool) -> Answer {
         let mut bytes = Vec::new();
-        let mut piece = [0; 4096];
+        let mut piece = [0; 65_536];
         let deadline = Instant::now() + patience * 3;
         let end = loop {
             if enough(&bytes) {
                 break End::Enough;
             }
-            if Instant::now() > deadline || self.stream.set_read_timeout(Some(patience)).is_err() {
+            if bytes.len() > FLOOD {
+                break End::Flood;
+            }
+            let left = deadline.saturating_duration_since(Instant::now());
+            if !ready(&self.stream, PollFlags::POLLIN, patience.min(left)) {
                 break End::Silence;
             }
             match self.stream.read(&mut piece) {
                 Ok(0) => break End::Closed,
                 Ok(n) => bytes.extend_from_slice(&piece[..n]),
                 Err(error) => match error.kind() {
-                    ErrorKind::Interrupted if crate::ffi::stop_asked().is_none() => {}
+                    ErrorKind::Interrupted => {}
                     ErrorKind::ConnectionReset | ErrorKind::BrokenPipe => break End::Reset,
                     _ => break End::Silence,
                 },
@@ -108,6 +136,24 @@ impl Peer {
     pub fn reset(self) {}
 }
 
+/// Wait for a socket; false when the time is over, or Ctrl-C has cut it short.
+fn ready(socket: &impl AsFd, events: PollFlags, timeout: Duration) -> bool {
+    const SLICE: Duration = Duration::from_millis(50);
+    let deadline = Instant::now() + timeout;
+    loop {
+        let left = deadline.saturating_duration_since(Instant::now());
+        let slice =
+            PollTimeout::try_from(left.min(SLICE) + Duration::from_millis(1)).unwrap_or(PollTimeout::ZERO);
+        if poll(&mut [PollFd::new(socket.as_fd(), events)], slice).is_ok_and(|ready| ready > 0) {
+            return true;
+        }
+        // looked at between two waits, or a signal that comes just before one would be missed
+        if left.is_zero() || stop_asked().is_some() {
+            return false;
+        }
+    }
+}
+
 impl Answer {
     /// For a report: how many bytes, their beginning, and the end.
     pub fn describe(&self) -> String {
@@ -117,6 +163,7 @@ impl Answer {
             End::Closed => ", then end of file",
             End::Reset => ", then a reset",
             End::Silence => ", then nothing more, and no end of file",
+            End::Flood => ", and it goes on",
         };
         match self.bytes.len() {
             0 => format!("no answer{end}"),

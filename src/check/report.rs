@@ -7,10 +7,19 @@ use crate::check::verdict::Verdict;
 use crate::check::{Check, Format, Options};
 use crate::stdio::printf;
 
+const RED: u8 = 31;
+const GREEN: u8 = 32;
+const YELLOW: u8 = 33;
+
 /// Findings, told as they come.
 pub struct Report<'a> {
     options: &'a Options,
     checks: usize,
+    /// The width of the longest name.
+    width: usize,
+    /// A terminal shows progress, and colours unless NO_COLOR is set.
+    terminal: bool,
+    colours: bool,
     held: usize,
     failed: usize,
     unseen: usize,
@@ -19,8 +28,24 @@ pub struct Report<'a> {
 
 impl<'a> Report<'a> {
     /// Begin.
-    pub fn new(options: &'a Options, checks: usize) -> Report<'a> {
-        let report = Report { options, checks, held: 0, failed: 0, unseen: 0, json: Vec::new() };
+    pub fn new(options: &'a Options, checks: &[&Check]) -> Report<'a> {
+        let width = checks.iter().map(|check| check.name.len()).max().unwrap_or(0) + 2;
+        let checks = checks.len();
+        let terminal = stdout().is_terminal() && options.format == Format::Human && !options.verbose;
+        let set = |name| std::env::var_os(name).is_some_and(|value| !value.is_empty());
+        let colours =
+            terminal && !set("NO_COLOR") && std::env::var_os("TERM").is_some_and(|term| term != "dumb");
+        let report = Report {
+            options,
+            checks,
+            width,
+            terminal,
+            colours,
+            held: 0,
+            failed: 0,
+            unseen: 0,
+            json: Vec::new(),
+        };
         match options.format {
             Format::Human => printf!("{}\n\n", report.server()),
             Format::Tap => printf!("TAP version 13\n1..{checks}\n"),
@@ -35,14 +60,16 @@ impl<'a> Report<'a> {
 
     /// A check is being made: a terminal shows which.
     pub fn begins(&self, check: &Check) {
-        let quiet = self.options.verbose || self.options.format != Format::Human || !stdout().is_terminal();
-        if quiet {
-            if self.options.verbose {
-                printf!("# {}\n", check.name);
-            }
-            return;
+        if self.terminal {
+            printf!("  …       {}", check.name);
+        } else if self.options.verbose {
+            printf!("# {}\n", check.name);
         }
-        printf!("  …       {:<20}", check.name);
+    }
+
+    /// A word in a colour of ECMA-48, where there are colours.
+    fn coloured(&self, colour: u8, word: &str) -> String {
+        if self.colours { format!("\x1b[{colour}m{word}\x1b[m") } else { word.into() }
     }
 
     /// A check is made.
@@ -60,16 +87,17 @@ impl<'a> Report<'a> {
     }
 
     fn human(&self, check: &Check, verdict: &Verdict) {
-        if stdout().is_terminal() && !self.options.verbose {
+        let name = format!("{:<1$}", check.name, self.width);
+        if self.terminal {
             printf!("\r\x1b[K");
         }
         match verdict {
-            Verdict::Holds(seen) => printf!("  holds   {:<20}{seen}\n", check.name),
+            Verdict::Holds(seen) => printf!("  {}   {name}{seen}\n", self.coloured(GREEN, "holds")),
             Verdict::NotObservable(why) => {
-                printf!("  unseen  {:<20}not observable here: {why}\n", check.name)
+                printf!("  {}  {name}not observable here: {why}\n", self.coloured(YELLOW, "unseen"))
             }
             Verdict::Fails(failure) => {
-                printf!("  FAILS   {:<20}{}\n", check.name, check.claim);
+                printf!("  {}   {name}{}\n", self.coloured(RED, "FAILS"), check.claim);
                 printf!("            expected  {}\n", failure.expected);
                 printf!("            seen      {}\n", failure.seen);
                 printf!("            why       {}\n", check.why);

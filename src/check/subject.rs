@@ -17,9 +17,13 @@ pub struct Subject {
     pub pid: i32,
     /// Where it listens.
     pub port: u16,
+    /// Where it was told to listen.
+    pub asked: u16,
     /// Processes of the examiner's own: a strace that makes calls fail.
     pub instruments: Vec<i32>,
     ended: Option<ExitStatus>,
+    /// Whether another listened already on the port that this one would listen on without htons().
+    others: bool,
 }
 
 impl Subject {
@@ -28,8 +32,16 @@ impl Subject {
         let mut words = words.iter().map(|word| with_port(word, port));
         let mut command = Command::new(words.next().unwrap_or_default());
         command.args(words).process_group(0);
+        let others = system::listens(port.swap_bytes());
         let child = command.stdin(Stdio::null()).stdout(stdout).stderr(stderr).spawn()?;
-        Ok(Subject { pid: child.id() as i32, port, instruments: Vec::new(), ended: None })
+        Ok(Subject {
+            pid: child.id() as i32,
+            port,
+            asked: port,
+            instruments: Vec::new(),
+            ended: None,
+            others,
+        })
     }
 
     /// Whether the server's process has ended, and how. Whatever else has ended and is ours to reap is reaped.
@@ -42,10 +54,17 @@ impl Subject {
         self.ended
     }
 
-    /// Wait until it listens; false if it ends first, or takes too long.
+    /// Wait until it listens; false if it ends first, or takes too long. One that has forgotten htons()
+    /// listens on the port whose number has its two bytes swapped, and is examined there.
     pub fn wait_listening(&mut self, timeout: Duration) -> bool {
-        wait_until(timeout, || system::listens(self.port) || self.ended().is_some())
-            && system::listens(self.port)
+        let swapped = self.asked.swap_bytes();
+        let others = self.others;
+        wait_until(timeout, || {
+            if !others && !system::listens(self.asked) && system::listens(swapped) {
+                self.port = swapped;
+            }
+            system::listens(self.port) || self.ended().is_some()
+        }) && system::listens(self.port)
     }
 
     /// All processes that it has started and that are there, zombies too.
@@ -71,9 +90,12 @@ impl Subject {
         found
     }
 
-    /// Its processes that have ended and that it has not waited for.
+    /// Its processes that have ended and that it has not waited for. An orphan is not counted: to wait for
+    /// it is up to the examiner, which has adopted it.
     pub fn zombies(&self) -> usize {
-        self.descendants().iter().filter(|process| process.is_zombie()).count()
+        let examiner = std::process::id() as i32;
+        let unwaited = |process: &&Process| process.is_zombie() && process.ppid != examiner;
+        self.descendants().iter().filter(unwaited).count()
     }
 
     /// Send a signal to the server's process alone.
@@ -121,6 +143,11 @@ pub fn wait_until(timeout: Duration, mut holds: impl FnMut() -> bool) -> bool {
         }
         pause();
     }
+}
+
+/// Let a time pass; Ctrl-C cuts it short.
+pub fn pass(time: Duration) {
+    wait_until(time, || false);
 }
 
 /// A moment between two looks.

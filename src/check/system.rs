@@ -86,6 +86,11 @@ pub fn cpu_ticks(pid: i32) -> Option<u64> {
     Some(stat.number::<u64>(11)? + stat.number::<u64>(12)?)
 }
 
+/// Whether a process runs, or waits for nothing but a CPU, as far as can be seen.
+pub fn is_running(pid: i32) -> bool {
+    Stat::of(pid).and_then(|stat| stat.field(0).map(|state| state == "R")).unwrap_or(false)
+}
+
 /// How many descriptors a process has open, if that can be seen.
 pub fn descriptors(pid: i32) -> Option<usize> {
     Some(fs::read_dir(format!("/proc/{pid}/fd")).ok()?.count())

@@ -1,0 +1,212 @@
+//! What `--faults` does: a call of the parent or of a child fails with an errno, once, three times in a row,
+//! and for ever until it is released. Which do stands in [`crate::check::matrix`].
+
+use std::time::{Duration, Instant};
+
+use crate::check::experiment::Experiment;
+use crate::check::matrix::CLOSE;
+use crate::check::peer::Peer;
+use crate::check::processes::{busy_children, left_zombies, settled_descriptors};
+use crate::check::strace::{Strace, Times};
+use crate::check::subject::{Subject, wait_until};
+use crate::check::system;
+use crate::check::verdict::{Cut, Failure, Outcome, Verdict, holds, not_observable};
+
+/// How long a call fails that fails for ever.
+const FOR_EVER: Duration = Duration::from_secs(1);
+
+/// How long a client waits that need not be answered.
+const PATIENCE: Duration = Duration::from_millis(300);
+
+/// Failing calls a second: a server that waits 5 ms between two tries makes fewer, and one that spins makes
+/// some thousands, on a busy machine too.
+const SPINNING: f64 = 200.0;
+
+/// A line of the matrix.
+pub struct Fault {
+    /// The process whose call fails.
+    pub whose: Whose,
+    /// The call.
+    pub call: &'static Call,
+    /// What it fails with.
+    pub errno: &'static str,
+    /// How often.
+    pub times: &'static [Times],
+}
+
+/// A call that fails, and what the report says of it.
+pub struct Call {
+    /// As strace takes them; `?` where not all systems have it.
+    pub syscalls: &'static str,
+    /// Why it matters, in a sentence.
+    pub why: &'static str,
+    /// What mends it.
+    pub mend: &'static str,
+    /// Where to read more.
+    pub page: &'static str,
+}
+
+/// Whose call fails.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Whose {
+    /// The parent's, which accepts.
+    Parent,
+    /// A child's, which serves a client.
+    Child,
+}
+
+impl Times {
+    fn words(self) -> &'static str {
+        match self {
+            Times::Once => "once",
+            Times::Thrice => "three times in a row",
+            Times::ForEver => "for a second",
+        }
+    }
+}
+
+impl Fault {
+    /// One server meets the fault once, three times, for ever.
+    pub fn inject(&self, lab: &Experiment<'_>) -> Outcome {
+        let mut server = lab.start()?;
+        // what it opens for its first client it may keep
+        lab.serves(&server);
+        let Some(mut descriptors) = settled_descriptors(&server, None) else {
+            return not_observable("the descriptors of a process cannot be listed on this system");
+        };
+        // one that leaves zombies without any fault has a check of its own for that
+        let reaps = left_zombies(lab, &server).is_none();
+        let mut met = Vec::new();
+        for &times in self.times {
+            let calls = self.meet(lab, &mut server, times)?;
+            if calls > 0 {
+                met.push(times.words());
+            }
+            if self.whose == Whose::Parent && self.call.syscalls == CLOSE.syscalls {
+                // a close() that is made to fail does not close
+                descriptors += calls;
+            }
+            self.aftermath(lab, &mut server, times, descriptors)?;
+            if reaps && let Some(zombies) = left_zombies(lab, &server) {
+                return Err(self.fails(times, "no zombie", format!("{zombies} zombies")));
+            }
+        }
+        match met.as_slice() {
+            [] => not_observable(format!("{} never makes that call", self.who())),
+            met => holds(format!("served the next client after it failed {}", met.join(", "))),
+        }
+    }
+
+    fn who(&self) -> &'static str {
+        match self.whose {
+            Whose::Parent => "the parent",
+            Whose::Child => "a child",
+        }
+    }
+
+    fn fails(&self, times: Times, expected: &str, seen: String) -> Cut {
+        let expected = format!("{} {}: {expected}", self.errno, times.words());
+        Cut::Found(Verdict::Fails(Failure { expected, seen }))
+    }
+
+    /// Let the call fail while clients come; gives how many times it did.
+    fn meet(&self, lab: &Experiment<'_>, server: &mut Subject, times: Times) -> Result<usize, Cut> {
+        let (target, client) = match self.whose {
+            Whose::Parent => (server.pid, None),
+            Whose::Child => match child_of_a_client(lab, server)? {
+                Some((child, client)) => (child, Some(client)),
+                None => return unobservable("no process of its own serves a client"),
+            },
+        };
+        let Some(strace) = Strace::attach(server, target, self.call.syscalls, self.errno, times) else {
+            return unobservable("strace, which makes calls fail, is not installed or may not attach");
+        };
+        lab.step(format!(
+            "strace: {} of {} gives {}, {}",
+            self.call.syscalls,
+            self.who(),
+            self.errno,
+            times.words()
+        ));
+        let begun = Instant::now();
+        let ticks = system::cpu_ticks(target).unwrap_or(0);
+        match client {
+            Some(mut client) => {
+                client.send(lab.message());
+                client.half_close();
+                client.read_until(PATIENCE, |_| false);
+                drop(client);
+                wait_until(PATIENCE, || busy_children(server) == 0);
+            }
+            None => (0..4).for_each(|_| a_client_comes(lab, server)),
+        }
+        if times == Times::ForEver {
+            wait_until(FOR_EVER.saturating_sub(begun.elapsed()), || server.ended().is_some());
+        }
+        let ticks = system::cpu_ticks(target).unwrap_or(ticks).saturating_sub(ticks);
+        let seconds = begun.elapsed().as_secs_f64();
+        let calls = strace.detach();
+        if times == Times::ForEver && calls as f64 > SPINNING * seconds {
+            let seen = format!("{calls} failing calls and {ticks}0 ms of CPU in {seconds:.1} s");
+            return Err(self.fails(times, "it waits before it tries again", seen));
+        }
+        Ok(calls)
+    }
+
+    /// What must be so once the call succeeds again.
+    fn aftermath(
+        &self,
+        lab: &Experiment<'_>,
+        server: &mut Subject,
+        times: Times,
+        descriptors: usize,
+    ) -> Result<(), Cut> {
+        if let Some(status) = server.ended() {
+            return Err(self.fails(times, "the server goes on", format!("it has ended: {status}")));
+        }
+        if !lab.serves(server) {
+            return Err(self.fails(times, "the next client is served", "no answer".into()));
+        }
+        if !wait_until(lab.timeout(), || busy_children(server) == 0) {
+            let seen =
+                format!("{} of its processes are there after {:?}", busy_children(server), lab.timeout());
+            return Err(self.fails(times, "a child ends once its client is gone", seen));
+        }
+        match settled_descriptors(server, Some(descriptors)) {
+            Some(now) if now > descriptors => {
+                Err(self.fails(times, &format!("{descriptors} descriptors"), format!("{now} descriptors")))
+            }
+            _ => Ok(()),
+        }
+    }
+}
+
+fn unobservable<T>(why: &str) -> Result<T, Cut> {
+    Err(Cut::Found(Verdict::NotObservable(why.into())))
+}
+
+/// A client that is not sure of an answer.
+fn a_client_comes(lab: &Experiment<'_>, server: &Subject) {
+    if let Ok(mut client) = Peer::dial(server.port, PATIENCE) {
+        client.send(lab.message());
+        client.read_until(PATIENCE, |bytes| lab.is_answer(bytes));
+    }
+}
+
+/// A silent client, and the process that serves it and nobody else.
+fn child_of_a_client(lab: &Experiment<'_>, server: &Subject) -> Result<Option<(i32, Peer)>, Cut> {
+    let before = server.descendants();
+    let client = lab.dial(server)?;
+    let newcomer = || {
+        let new =
+            server.descendants().into_iter().find(|process| before.iter().all(|old| old.pid != process.pid));
+        // asleep: it waits for its client, whatever it had to do or to execute before that
+        new.filter(|process| process.state == 'S')
+    };
+    let mut child = None;
+    wait_until(Duration::from_secs(1), || {
+        child = newcomer();
+        child.is_some()
+    });
+    Ok(child.map(|child| (child.pid, client)))
+}

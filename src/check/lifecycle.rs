@@ -1,0 +1,158 @@
+//! Checks of how the server begins and ends, and of what it says meanwhile.
+
+use std::fs::File;
+use std::io::Read;
+use std::net::TcpListener;
+use std::process::Stdio;
+use std::time::Duration;
+
+use nix::fcntl::{FcntlArg, OFlag, fcntl};
+use nix::pty::openpty;
+use nix::sys::signal::Signal;
+
+use crate::check::experiment::{Experiment, io_error};
+use crate::check::processes::busy_children;
+use crate::check::subject::{pass, wait_until};
+use crate::check::system;
+use crate::check::verdict::{Outcome, fails, holds, not_observable};
+use crate::error::Error;
+
+/// Told to end while a child is at work, it ends, and so does the child with its client.
+pub fn stops(lab: &Experiment<'_>) -> Outcome {
+    let mut server = lab.start()?;
+    let mut client = lab.dial(&server)?;
+    wait_until(Duration::from_millis(300), || !server.descendants().is_empty());
+    lab.step("server: kill(SIGTERM), while a client is connected");
+    server.signal(Signal::SIGTERM);
+    wait_until(Duration::from_millis(200), || server.ended().is_some());
+    client.send(lab.message());
+    client.half_close();
+    lab.hear(&mut client);
+    drop(client);
+    if !wait_until(lab.timeout(), || server.ended().is_some()) {
+        return fails("SIGTERM ends the server", format!("it is still there after {:?}", lab.timeout()));
+    }
+    let gone = wait_until(lab.timeout(), || busy_children(&server) == 0);
+    if !gone {
+        let left = server.descendants().len();
+        return fails(
+            "its children end once their clients are gone",
+            format!("{left} of its processes are there after {:?}", lab.timeout()),
+        );
+    }
+    if system::listens(server.port) {
+        return fails("its port is free", "something still listens on it");
+    }
+    holds("the server and its child are gone, and the port is free")
+}
+
+/// Having served, the server can be started again at once on its port.
+pub fn restarts(lab: &Experiment<'_>) -> Outcome {
+    let mut server = lab.start()?;
+    let mut client = lab.dial(&server)?;
+    client.send(lab.message());
+    lab.hear(&mut client);
+    // where the server closes first, its side of the connection goes into TIME_WAIT
+    let port = server.asked;
+    client.close_in_order();
+    server.signal(Signal::SIGTERM);
+    wait_until(lab.timeout(), || server.ended().is_some());
+    drop(server);
+    lab.step("the server has served a client, and is started again");
+    match lab.start_on(port, Stdio::null()) {
+        Ok(_) => holds(format!("listens on port {port} again at once")),
+        Err(Error::NotStarted(why)) => fails("the server listens again at once", why),
+        Err(error) => Err(error.into()),
+    }
+}
+
+/// Its port taken, it ends and its exit status says so; or it waits, and serves once the port is free.
+pub fn port_taken(lab: &Experiment<'_>) -> Outcome {
+    let port = lab.free_port();
+    let Ok(holder) = TcpListener::bind(("0.0.0.0", port)) else {
+        return not_observable(format!("port {port} cannot be had"));
+    };
+    lab.step(format!("another server listens on port {port}"));
+    let mut server = lab.spawn(port, Stdio::null(), Stdio::null())?;
+    wait_until(lab.timeout(), || server.ended().is_some());
+    let expected = "it ends, with an exit status that is not 0";
+    if let Some(status) = server.ended() {
+        return if status.success() { fails(expected, status) } else { holds(status) };
+    }
+    let ticks = system::cpu_ticks(server.pid).unwrap_or(0);
+    drop(holder);
+    if server.wait_listening(lab.timeout()) && lab.serves(&server) {
+        return holds("it waited until the port was free, and served");
+    }
+    fails(
+        expected,
+        format!("it is there after {:?}, has used {}0 ms of CPU, and serves nobody", lab.timeout(), ticks),
+    )
+}
+
+/// With stdout redirected, nothing is printed more often than on a terminal.
+pub fn log_once(lab: &Experiment<'_>) -> Outcome {
+    let terminal = openpty(None, None).map_err(crate::error::perror("openpty"))?;
+    let on_terminal = log_of_three(lab, File::from(terminal.master), terminal.slave.into())?;
+    let (reader, writer) = std::io::pipe().map_err(|error| io_error("pipe", &error))?;
+    let reader: std::os::fd::OwnedFd = reader.into();
+    let on_pipe = log_of_three(lab, File::from(reader), writer.into())?;
+    if on_terminal.is_empty() && on_pipe.is_empty() {
+        return not_observable("it prints nothing on stdout");
+    }
+    let count = |lines: &[String], line: &String| lines.iter().filter(|one| *one == line).count();
+    let repeated = on_pipe.iter().find(|line| count(&on_pipe, line) > count(&on_terminal, line).max(1));
+    match repeated {
+        None => holds(format!(
+            "{} lines on a terminal, {} on a pipe, none of them more often",
+            on_terminal.len(),
+            on_pipe.len()
+        )),
+        Some(line) => fails(
+            "a line is printed as often on a pipe as on a terminal",
+            format!(
+                "\"{line}\" {} times for 3 clients, {} on a terminal",
+                count(&on_pipe, line),
+                count(&on_terminal, line)
+            ),
+        ),
+    }
+}
+
+/// What the server prints while three clients are served, line by line.
+fn log_of_three(lab: &Experiment<'_>, reader: File, stdout: Stdio) -> Result<Vec<String>, Error> {
+    fcntl(&reader, FcntlArg::F_SETFL(OFlag::O_NONBLOCK)).map_err(crate::error::perror("fcntl"))?;
+    let server = lab.start_printing_to(stdout)?;
+    let mut printed = Vec::new();
+    for _ in 0..3 {
+        lab.serves(&server);
+        // a server that logs how many clients it has logs the same each time, if they come one by one
+        wait_until(Duration::from_millis(500), || server.descendants().is_empty());
+        drain(&reader, &mut printed);
+    }
+    wait_until(Duration::from_secs(3), || busy_children(&server) == 0);
+    server.signal(Signal::SIGTERM);
+    pass(Duration::from_millis(300));
+    drain(&reader, &mut printed);
+    drop(server);
+    drain(&reader, &mut printed);
+    let text = String::from_utf8_lossy(&printed).replace('\r', "");
+    // lines without a word, such as a blank one, may come as they please
+    Ok(text
+        .lines()
+        .filter(|line| line.bytes().any(|byte| byte.is_ascii_alphanumeric()))
+        .map(String::from)
+        .collect())
+}
+
+fn drain(mut reader: &File, printed: &mut Vec<u8>) {
+    let mut piece = [0; 4096];
+    // a server that floods its log is not read to the end of it
+    while let Ok(n @ 1..) = reader.read(&mut piece) {
+        if printed.len() < 1_000_000 {
+            printed.extend_from_slice(&piece[..n]);
+        } else {
+            break;
+        }
+    }
+}
