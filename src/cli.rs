@@ -1,12 +1,16 @@
 //! The command line: what can be asked, and nothing else.
 
 use std::ffi::OsString;
+use std::path::PathBuf;
 use std::time::Duration;
 
-use clap::{Args, Parser, Subcommand, value_parser};
+use clap::{Args, CommandFactory, Parser, Subcommand, value_parser};
 
 use crate::check::{self, Format};
-use crate::error::Error;
+use crate::error::{Error, Exit};
+use crate::ffi::Allowance;
+use crate::serve::limits::Rate;
+use crate::serve::{self, Address, Network, ReaperKind};
 use crate::stdio::{flush_stdout, printf};
 
 /// Read the command line of this process.
@@ -16,7 +20,10 @@ use crate::stdio::{flush_stdout, printf};
 pub fn parse() -> Result<Command, Error> {
     match Prise::try_parse() {
         Ok(prise) => Ok(prise.command),
-        Err(error) if error.use_stderr() => Err(Error::CommandLine(error)),
+        Err(error) if error.use_stderr() => {
+            let serve = std::env::args_os().nth(1).is_some_and(|word| word == "serve");
+            Err(Error::CommandLine(error, if serve { Exit::Denied } else { Exit::Usage }))
+        }
         Err(help) => {
             printf!("{help}");
             flush_stdout()?;
@@ -25,7 +32,12 @@ pub fn parse() -> Result<Command, Error> {
     }
 }
 
-/// Unix servers that fork one process per client: a tutorial's ten programs, each beside its C twin.
+/// The command tree, from which the manual pages and the completions are made.
+pub fn command() -> clap::Command {
+    Prise::command()
+}
+
+/// Unix servers that fork one process per client: a tutorial's in Rust and C, one to deploy, an examiner of any.
 #[derive(Parser)]
 #[command(name = "prise", version, subcommand_required = true, arg_required_else_help = true)]
 #[command(after_help = "Start with:  prise server fork         in one terminal, and
@@ -58,17 +70,130 @@ pub enum Command {
   prise check --send 'hello\\n' --expect hello -- tcpserver 127.0.0.1 {port} cat
   prise check --only no-zombies --port 8888 --verbose -- ./server")]
     Check(Check),
+    /// Serve each client by a process of its own: any program, or the tutorial's child
+    ///
+    /// The program finds its client on descriptors 0 and 1, the log on 2, and UCSPI's variables in its
+    /// environment (TCPREMOTEIP, TCPREMOTEPORT, …). Without a program, the child of `prise server fork`
+    /// serves. The bound address is printed on stdout, the log goes to stderr.
+    ///
+    /// SIGTERM, SIGINT: accept nobody any more, let children finish, then end them. A second one skips
+    /// the wait. SIGUSR1: a line of counters.
+    ///
+    /// Exit status: 0 after a clean stop, 100 usage or denied, 111 a call failed.
+    #[command(after_long_help = "Examples:
+  prise serve 8888
+  prise serve --timeout 60 --per-ip 4 --user nobody 4000 -- ./challenge
+  prise serve --hangup '[::]:9418' -- git daemon --inetd --base-path=/srv/git")]
+    Serve(Box<Serve>),
+}
+
+/// `prise serve`
+#[derive(Args)]
+pub struct Serve {
+    /// How many clients may wait to be accepted
+    #[arg(long, value_name = "N", default_value_t = 4096, value_parser = value_parser!(i32).range(1..))]
+    backlog: i32,
+    /// How many children there may be; the next client waits in the backlog
+    #[arg(long, value_name = "N", default_value_t = 256, value_parser = value_parser!(u32).range(1..))]
+    max_children: u32,
+    /// How many clients one source may have at a time: an IPv4 address, or an IPv6 /64. One more is closed
+    #[arg(long, value_name = "N", value_parser = value_parser!(u32).range(1..))]
+    per_ip: Option<u32>,
+    /// How many clients of one source may come in a time. One more is closed
+    #[arg(long, value_name = "N/SECONDS")]
+    rate: Option<Rate>,
+    /// How long a client may be served: then SIGTERM to its process group, and SIGKILL 2 seconds later
+    #[arg(long, value_name = "SECONDS", value_parser = value_parser!(u64).range(1..=MANY_SECONDS))]
+    timeout: Option<u64>,
+    /// End a child whose client has wholly gone: reset, or closed both ways; not one that half-closed
+    #[arg(long)]
+    hangup: bool,
+    /// How long children may finish when the server stops
+    #[arg(long, value_name = "SECONDS", default_value_t = 10, value_parser = value_parser!(u64).range(0..=MANY_SECONDS))]
+    grace: u64,
+    /// Whom children run as, with all groups of that user
+    #[arg(long, value_name = "NAME[:GROUP]")]
+    user: Option<String>,
+    /// Where the file tree of children begins
+    #[arg(long, value_name = "DIR")]
+    chroot: Option<PathBuf>,
+    /// Have exec give children no more rights (set-user-ID, capabilities) than they have
+    #[arg(long)]
+    no_new_privs: bool,
+    /// How much CPU a child may use
+    #[arg(long, value_name = "SECONDS", value_parser = value_parser!(u64).range(1..=MANY_SECONDS))]
+    cpu: Option<u64>,
+    /// How much memory a child may have
+    #[arg(long, value_name = "MIB", value_parser = value_parser!(u64).range(1..1 << 40))]
+    memory: Option<u64>,
+    /// How many descriptors a child may open
+    #[arg(long, value_name = "N", value_parser = value_parser!(u64).range(3..1 << 40))]
+    nofile: Option<u64>,
+    /// How many processes the children's user may have
+    #[arg(long, value_name = "N", value_parser = value_parser!(u64).range(1..1 << 40))]
+    nproc: Option<u64>,
+    /// Give children nothing of this environment but PATH
+    #[arg(long)]
+    clear_env: bool,
+    /// The networks of proxies: from there, a connection begins with a PROXY header, version 1 or 2, which says
+    /// who the client is
+    #[arg(long, value_name = "CIDR", value_delimiter = ',')]
+    proxy_protocol: Vec<Network>,
+    /// How children that have ended are found
+    #[arg(long, value_enum, default_value_t = ReaperKind::Hint)]
+    reaper: ReaperKind,
+    /// Where to listen; port 0 picks one. May be left out where a socket is handed over (LISTEN_FDS)
+    #[arg(value_name = "[HOST:]PORT")]
+    address: Option<Address>,
+    /// The program for each client, and its arguments; none for the tutorial's child
+    #[arg(last = true, value_name = "PROGRAM")]
+    program: Vec<OsString>,
+}
+
+/// As many as no clock overflows with: a century.
+const MANY_SECONDS: u64 = 3_155_760_000;
+
+impl From<Serve> for serve::Request {
+    fn from(serve: Serve) -> serve::Request {
+        let allowances = [
+            (Allowance::Cpu, serve.cpu),
+            (Allowance::Memory, serve.memory.map(|mebibytes| mebibytes << 20)),
+            (Allowance::Descriptors, serve.nofile),
+            (Allowance::Processes, serve.nproc),
+        ];
+        serve::Request {
+            address: serve.address,
+            program: serve.program,
+            backlog: serve.backlog,
+            max_children: serve.max_children as usize,
+            per_ip: serve.per_ip,
+            rate: serve.rate,
+            timeout: serve.timeout.map(Duration::from_secs),
+            hangup: serve.hangup,
+            grace: Duration::from_secs(serve.grace),
+            user: serve.user,
+            chroot: serve.chroot,
+            no_new_privs: serve.no_new_privs,
+            allowances: allowances.into_iter().filter_map(|(what, value)| Some((what, value?))).collect(),
+            clear_env: serve.clear_env,
+            proxies: serve.proxy_protocol,
+            reaper: serve.reaper,
+        }
+    }
 }
 
 /// `prise check`
 #[derive(Args)]
 pub struct Check {
-    /// List the checks, and do nothing
+    /// List the checks, with --faults the faults too, and do nothing
     #[arg(long)]
     pub list: bool,
     /// Make these checks only
     #[arg(long, value_name = "NAME", value_delimiter = ',', value_parser = check_name)]
     only: Vec<String>,
+    /// Make calls of the server and of its children fail too, one at a time, by strace
+    #[arg(long)]
+    pub faults: bool,
     /// What a client says; \n, \r, \t, \0, \\ and \xNN stand for what they do in C. [default: the
     /// tutorial's message, a line padded with NULs to 255 bytes]
     #[arg(long, value_name = "TEXT", value_parser = unescaped)]
@@ -107,6 +232,7 @@ impl From<Check> for check::Options {
             send: check.send.unwrap_or_else(tutorial_message).0,
             expect: check.expect.0,
             only: check.only,
+            faults: check.faults,
             port: check.port,
             timeout: Duration::from_secs(check.timeout),
             format: check.format,
@@ -144,9 +270,9 @@ fn unescaped(text: &str) -> Result<Bytes, String> {
 
 /// The name of a check.
 fn check_name(name: &str) -> Result<String, String> {
-    match check::CHECKS.iter().find(|check| check.name == name) {
+    match check::named(name) {
         Some(check) => Ok(check.name.into()),
-        None => Err("there is no such check; prise check --list names them".into()),
+        None => Err("there is no such check; prise check --list --faults names them".into()),
     }
 }
 

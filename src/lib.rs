@@ -8,6 +8,7 @@ compile_error!("prise is about Unix processes and sockets");
 // the commands, one folder each
 pub mod client; // prise client …: six programs of the tutorial, a file each
 pub mod check; // prise check: an examiner of any server that forks per client
+pub mod serve; // prise serve: a server to deploy
 pub mod server; // prise server …: four programs of the tutorial, a file each
 
 // for main alone

@@ -4,7 +4,7 @@ use std::process::ExitCode;
 
 use prise::cli::{self, Client, Command, Server};
 use prise::error::{Error, Exit};
-use prise::{check, client, runtime, server};
+use prise::{check, client, runtime, serve, server};
 
 fn main() -> ExitCode {
     runtime::start();
@@ -18,8 +18,9 @@ fn run(command: Command) -> Result<Exit, Error> {
     match command {
         Command::Client(program) => client(program).map(|()| Exit::Success),
         Command::Server(program) => server(program).map(|()| Exit::Success),
-        Command::Check(check) if check.list => check::list(),
+        Command::Check(check) if check.list => check::list(check.faults),
         Command::Check(check) => check::main(&check.into()),
+        Command::Serve(serve) => serve::main((*serve).into()),
     }
 }
 
