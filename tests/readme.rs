@@ -2,63 +2,28 @@
 
 mod support;
 
-use std::process::{Command, Stdio};
+use std::process::Command;
 
+use nix::sys::signal::Signal;
 use regex::Regex;
+use support::console::{blocks, commands};
 
-/// The fenced blocks of a kind, in order.
-fn blocks(kind: &str) -> Vec<String> {
-    let readme = std::fs::read_to_string(support::root().join("README.md")).expect("there is a README");
-    let fence = format!("```{kind}\n");
-    readme
-        .split(&fence)
-        .skip(1)
-        .map(|rest| rest.split("```").next().unwrap_or_default().to_string())
-        .collect()
-}
-
-/// A shell that finds `prise` where cargo has built it.
 fn shell(command: &str) -> Command {
-    let programs = std::path::Path::new(env!("CARGO_BIN_EXE_prise")).parent().expect("it is in a folder");
-    let path = std::env::var("PATH").unwrap_or_default();
-    let mut shell = Command::new("sh");
-    shell.args(["-c", command]).env("PATH", format!("{}:{path}", programs.display()));
-    shell.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
+    let mut shell = support::console::shell(env!("CARGO_BIN_EXE_prise"));
+    shell.args(["-c", command]);
     shell
 }
 
-/// The commands of a block, each with what it prints.
-fn commands(block: &str) -> Vec<(String, String)> {
-    let mut commands: Vec<(String, String)> = Vec::new();
-    for line in block.lines() {
-        match (line.strip_prefix("$ "), commands.last_mut()) {
-            (Some(command), _) => commands.push((command.into(), String::new())),
-            (None, Some((_, printed))) => printed.push_str(&format!("{line}\n")),
-            (None, None) => panic!("a console block begins with a command, not with {line:?}"),
-        }
-    }
-    commands
-}
-
-/// As it looks on a terminal, whatever the ports.
+/// As it looks on a terminal, whatever the ports, the processes, and what they have used.
 fn as_seen(text: &str) -> String {
-    let ports = Regex::new(r"127\.0\.0\.1:\d+").expect("a pattern");
-    ports.replace_all(text, "127.0.0.1:PORT").replace("\r\n", "\n").trim_end().to_string()
+    let varies = Regex::new(r"(127\.0\.0\.1:|pid=|seconds=|cpu=|maxrss=)[\d.]+").expect("a pattern");
+    varies.replace_all(text, "${1}N").replace("\r\n", "\n").trim_end().to_string()
 }
 
-#[test]
-fn the_transcript_is_what_the_programs_print() {
-    if !support::has("nc", "netcat-openbsd") {
-        return;
-    }
-    let port = support::free_port().to_string();
-    let transcript: Vec<_> =
-        blocks("console").iter().flat_map(|block| commands(&block.replace("8888", &port))).collect();
-    let (server, clients) = transcript.split_first().expect("the README shows a transcript");
-    assert!(server.0.starts_with("prise server fork") && clients.len() > 1, "{transcript:?}");
-
-    let mut running = support::start(&mut shell(&format!("exec {}", server.0)));
-    running.wait_stdout("waiting");
+/// Run a server, its clients, and Ctrl-C where the transcript shows it.
+fn play((server, shown): (String, String), clients: &[(String, String)]) {
+    let mut running = support::start(&mut shell(&format!("exec {server} 2>&1")));
+    running.wait_stdout(if server.starts_with("prise server") { "waiting" } else { "127.0.0.1:" });
     for (command, printed) in clients {
         let output = shell(command).output().expect("sh runs");
         // a last line without a newline looks the same
@@ -69,14 +34,45 @@ fn the_transcript_is_what_the_programs_print() {
             "$ {command}"
         );
     }
-    pretty_assertions::assert_eq!(as_seen(&running.stdout()), as_seen(&server.1));
+    let (before, after) = shown.split_once("^C\n").unwrap_or((&shown, ""));
+    // a log may come a little after the reply that the client has
+    let lines = as_seen(before).lines().count();
+    support::wait_until("the log of the clients", || as_seen(&running.stdout()).lines().count() >= lines);
+    if !after.is_empty() {
+        running.signal(Signal::SIGINT);
+        running.all_stdout();
+    }
+    pretty_assertions::assert_eq!(as_seen(&running.stdout()), as_seen(&format!("{before}{after}")));
+}
+
+#[test]
+fn the_transcripts_are_what_the_programs_print() {
+    if !support::has("nc", "netcat-openbsd") {
+        return;
+    }
+    let port = support::free_port().to_string();
+    let transcript = blocks("README.md", "console");
+    let transcript = transcript.iter().flat_map(|block| commands(&block.replace("8888", &port)));
+    let mut servers = 0;
+    let mut rest = transcript.peekable();
+    while let Some(server) = rest.next() {
+        assert!(server.0.starts_with("prise serve"), "a server comes first, not {server:?}");
+        let mut clients = Vec::new();
+        while let Some(client) = rest.next_if(|command| !command.0.starts_with("prise serve")) {
+            clients.push(client);
+        }
+        assert!(!clients.is_empty(), "{server:?} has no client");
+        play(server, &clients);
+        servers += 1;
+    }
+    assert_eq!(servers, 2, "the README shows the tutorial's server, and prise serve");
 }
 
 #[test]
 fn the_excerpts_stand_in_the_sources() {
     for (kind, file) in [("c", "c/server/fork.c"), ("rust", "src/server/fork.rs")] {
         let source = std::fs::read_to_string(support::root().join(file)).expect("the source is there");
-        let excerpts = blocks(kind);
+        let excerpts = blocks("README.md", kind);
         assert!(!excerpts.is_empty());
         assert!(excerpts.iter().all(|excerpt| source.contains(excerpt)), "README.md quotes {file} as it was");
     }

@@ -131,7 +131,7 @@ impl Comparison {
             );
         }
         if let Some(listings) = &self.listings {
-            let listing = self.play(listings.subject(program), scenario);
+            let listing = self.play(Subject::listing(listings, program), scenario);
             note("listing", self.compare(Between::RustAndListing, program, scenario, &ours, &listing));
         }
         if report.is_empty() { Ok(()) } else { Err(report.into()) }

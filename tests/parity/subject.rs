@@ -1,25 +1,11 @@
 //! The three editions of a program that are compared: the Rust, its C twin (also with sanitizers), and
 //! the listing of the tutorial.
 
-use std::fs;
 use std::path::PathBuf;
 use std::process::Command;
 
 use crate::support;
-
-/// The tutorial's programs, in its order.
-pub const PROGRAMS: [&str; 10] = [
-    "client/socket",
-    "client/connect",
-    "client/send",
-    "client/recv",
-    "client/resolve",
-    "server/accept",
-    "server/reply",
-    "server/loop",
-    "server/fork",
-    "client/message",
-];
+pub use crate::support::listings::{Listings, PROGRAMS};
 
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Edition {
@@ -46,6 +32,10 @@ impl Subject {
         Subject { edition: Edition::Twin, program, file: support::twin(program) }
     }
 
+    pub fn listing(listings: &Listings, program: &'static str) -> Subject {
+        Subject { edition: Edition::Listing, program, file: listings.file(program) }
+    }
+
     pub fn sanitized(program: &'static str) -> Subject {
         Subject { edition: Edition::Sanitized, program, file: support::sanitized_twin(program) }
     }
@@ -67,111 +57,4 @@ impl Subject {
         command.env("PRISE_PORT", port.to_string());
         command
     }
-}
-
-/// The listings of the document, compiled.
-pub struct Listings {
-    folder: tempfile::TempDir,
-}
-
-impl Listings {
-    /// Extract and compile the listings of the document that TUTORIAL names, if it names one.
-    ///
-    /// # Errors
-    /// In words: the document cannot be read, is another, or does not compile.
-    pub fn from_environment() -> Result<Option<Listings>, String> {
-        let Some(tutorial) = std::env::var_os("TUTORIAL").filter(|name| !name.is_empty()) else {
-            return Ok(None);
-        };
-        let path = support::root().join(tutorial);
-        let document =
-            fs::read_to_string(&path).map_err(|error| format!("TUTORIAL={}: {error}", path.display()))?;
-        Listings::of(&document).map(Some).map_err(|error| format!("TUTORIAL={}: {error}", path.display()))
-    }
-
-    fn of(document: &str) -> Result<Listings, String> {
-        let listings = Listings { folder: tempfile::tempdir().expect("a temporary folder can be made") };
-        for (program, source) in programs(document)? {
-            if program == "client/recv" && listings.compile("as-printed", &source).is_ok() {
-                return Err("the listing of recv compiles as it is printed".into());
-            }
-            let source = on_any_port(&mended(program, &source));
-            listings
-                .compile(program, &source)
-                .map_err(|errors| format!("the listing of {program}:\n{errors}"))?;
-        }
-        Ok(listings)
-    }
-
-    pub fn subject(&self, program: &'static str) -> Subject {
-        Subject { edition: Edition::Listing, program, file: self.file(program) }
-    }
-
-    fn file(&self, program: &str) -> PathBuf {
-        self.folder.path().join(program.replace('/', "-"))
-    }
-
-    fn compile(&self, program: &str, source: &str) -> Result<(), String> {
-        let file = self.file(program);
-        let source_file = file.with_extension("c");
-        fs::write(&source_file, source).expect("a temporary file can be written");
-        // -fpermissive: calls without a declaration were warnings when the document was written
-        let compiler = std::env::var("CC").unwrap_or_else(|_| "cc".into());
-        let output = Command::new(compiler)
-            .args(["-std=gnu17", "-w", "-fpermissive", "-o"])
-            .args([&file, &source_file])
-            .output()
-            .expect("a C compiler runs");
-        if output.status.success() {
-            Ok(())
-        } else {
-            Err(String::from_utf8_lossy(&output.stderr).into_owned())
-        }
-    }
-}
-
-/// The ten programs that the document's C blocks make.
-fn programs(document: &str) -> Result<Vec<(&'static str, String)>, String> {
-    let blocks: Vec<&str> =
-        document.split("```c\n").skip(1).filter_map(|rest| Some(rest.split_once("```")?.0)).collect();
-    let (whole, parts): (Vec<&str>, Vec<&str>) = blocks.into_iter().partition(|block| block.contains("main"));
-    if whole.len() != PROGRAMS.len() - 1 {
-        return Err(format!("it holds {} C programs, where the tutorial has nine", whole.len()));
-    }
-    let mut whole = whole.into_iter();
-    let mut programs: Vec<(&'static str, String)> = Vec::new();
-    for program in PROGRAMS {
-        let source = match programs.last() {
-            // 7.c and 7.d say what to add at the end of 7.b's main
-            Some((_, accept)) if program == "server/reply" => {
-                let added = |part: &&&str| part.contains("client_ip") || part.contains("write(new_socket");
-                before_return(accept, &parts.iter().filter(added).copied().collect::<String>())
-            }
-            _ => whole.next().unwrap_or_default().to_string(),
-        };
-        programs.push((program, source));
-    }
-    Ok(programs)
-}
-
-fn before_return(source: &str, added: &str) -> String {
-    let (before, after) = source.rsplit_once("return 0;").expect("main ends in return 0");
-    format!("#include <string.h>\n#include <unistd.h>\n{before}{added}\nreturn 0;{after}")
-}
-
-/// The listing of recv lacks a semicolon, and does not compile.
-fn mended(program: &str, source: &str) -> String {
-    if program != "client/recv" {
-        return source.to_string();
-    }
-    source.replace("close(socket_desc)\n", "close(socket_desc);\n")
-}
-
-/// The listing, with its address, port and name taken from the environment.
-fn on_any_port(source: &str) -> String {
-    let port = "htons(atoi(getenv(\"PRISE_PORT\")))";
-    let host = "getenv(\"PRISE_HOST\")";
-    let source = source.replace("htons(80)", port).replace("htons(8888)", port).replace("htons (8888)", port);
-    let source = source.replace("\"172.217.22.78\"", host).replace("\"www.google.com\"", host);
-    format!("#include <stdlib.h>\n{source}")
 }

@@ -89,7 +89,7 @@ fn cells(comparison: &Comparison, between: Between, program: &'static str) -> BT
     for scenario in playable(comparison, program) {
         let ours = comparison.play(Subject::rust(program), scenario);
         let theirs = match (between, &comparison.listings) {
-            (Between::RustAndListing, Some(listings)) => listings.subject(program),
+            (Between::RustAndListing, Some(listings)) => Subject::listing(listings, program),
             _ => Subject::twin(program),
         };
         let theirs = comparison.play(theirs, scenario);
@@ -127,7 +127,7 @@ fn side_by_side(comparison: &Comparison, program: &'static str) -> ExitCode {
     let scenario = scenario.expect("every program has a scenario");
     let mut editions = vec![("Rust", Subject::rust(program)), ("C twin", Subject::twin(program))];
     if let Some(listings) = &comparison.listings {
-        editions.push(("listing", listings.subject(program)));
+        editions.push(("listing", Subject::listing(listings, program)));
     }
     let columns: Vec<(&str, Vec<String>)> = editions
         .into_iter()

@@ -2,6 +2,11 @@
 //! test, free ports, waits with a deadline, and a look at the process table.
 #![allow(dead_code)]
 
+pub mod console;
+#[cfg(test)]
+pub mod examiner;
+pub mod listings;
+
 use std::collections::VecDeque;
 use std::fs;
 use std::io::{self, Read, Write};
@@ -65,16 +70,33 @@ fn make(target: &str) {
     fs::create_dir_all(root().join("target")).expect("target/ can be made");
     let lock = fs::File::create(root().join("target/twins.lock")).expect("target/ can be written");
     lock.lock().expect("target/twins.lock can be locked");
-    let output = Command::new("make")
-        .args(["-s", target])
-        .current_dir(root())
-        // a make that runs this test must not hand its job server down
-        .env_remove("MAKEFLAGS")
-        .env_remove("MFLAGS")
-        .env_remove("MAKELEVEL")
+    let mut make = Command::new("make");
+    let output = apart_from_make(make.args(["-s", target]).current_dir(root()))
         .output()
         .expect("make runs: it is needed to build the C twins");
     assert!(output.status.success(), "make {target}:\n{}", String::from_utf8_lossy(&output.stderr));
+}
+
+/// A make that runs this test must not hand its job server down.
+pub fn apart_from_make(command: &mut Command) -> &mut Command {
+    command.env_remove("MAKEFLAGS").env_remove("MFLAGS").env_remove("MAKELEVEL")
+}
+
+/// An example of ours: `example("handler")`. A test that is run by its name alone does not build it.
+pub fn example(name: &str) -> PathBuf {
+    static BUILT: Mutex<Vec<String>> = Mutex::new(Vec::new());
+    let test = std::env::current_exe().expect("a test knows where it is");
+    let target = test.ancestors().nth(3).expect("it is in target/debug/deps/");
+    let mut built = BUILT.lock().expect("no panic comes while it is locked");
+    if !built.iter().any(|one| one == name) {
+        let mut cargo = Command::new(env!("CARGO"));
+        cargo.args(["build", "--quiet", "--example", name, "--target-dir"]).arg(target);
+        cargo.env_remove("CARGO_MAKEFLAGS");
+        let output = apart_from_make(&mut cargo).current_dir(root()).output().expect("cargo runs");
+        assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+        built.push(name.into());
+    }
+    target.join("debug/examples").join(name)
 }
 
 /// Whether a tool is installed. In CI a missing one is a failure; elsewhere the caller skips, and this

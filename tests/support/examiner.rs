@@ -1,0 +1,46 @@
+//! `prise check`, run as a process, and what it finds.
+
+use std::process::Command;
+
+/// An examination that has ended.
+pub struct Findings {
+    /// Its exit status.
+    pub code: Option<i32>,
+    /// What it printed.
+    pub stdout: String,
+    /// What went wrong.
+    pub stderr: String,
+}
+
+impl Findings {
+    /// The names of the checks that fail.
+    pub fn failed(&self) -> Vec<&str> {
+        let lines = self.stdout.lines().filter_map(|line| line.strip_prefix("not ok "));
+        lines.filter_map(|line| line.split(" - ").nth(1)).collect()
+    }
+
+    /// The names of the checks that could not be made.
+    pub fn unseen(&self) -> Vec<&str> {
+        let lines = self
+            .stdout
+            .lines()
+            .filter_map(|line| line.split(" # SKIP").next().filter(|_| line.contains(" # SKIP")));
+        lines.filter_map(|line| line.split(" - ").nth(1)).collect()
+    }
+}
+
+/// Examine a server.
+pub fn check(options: &[&str], server: &[&str]) -> Findings {
+    let output = Command::new(env!("CARGO_BIN_EXE_prise"))
+        .arg("check")
+        .args(options)
+        .arg("--")
+        .args(server)
+        .output()
+        .expect("prise runs");
+    Findings {
+        code: output.status.code(),
+        stdout: String::from_utf8_lossy(&output.stdout).into_owned(),
+        stderr: String::from_utf8_lossy(&output.stderr).into_owned(),
+    }
+}
