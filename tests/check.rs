@@ -1,48 +1,15 @@
-//! The examiner: what it says of servers that are right, of servers that are wrong in one way, and of
-//! subjects that are no servers at all.
+//! The examiner: its command line, its formats, and what it does with subjects that are no servers at all.
+//! What it says of servers stands in examinations.rs.
 
 mod support;
 
 use std::process::Command;
 
 use nix::sys::signal::Signal;
-use support::{start_piped, twin};
+use support::examiner::check;
+use support::start_piped;
 
 const PRISE: &str = env!("CARGO_BIN_EXE_prise");
-
-/// An examination that has ended.
-struct Findings {
-    code: Option<i32>,
-    stdout: String,
-    stderr: String,
-}
-
-impl Findings {
-    /// The names of the checks that fail.
-    fn failed(&self) -> Vec<&str> {
-        let lines = self.stdout.lines().filter_map(|line| line.strip_prefix("not ok "));
-        lines.filter_map(|line| line.split(" - ").nth(1)).collect()
-    }
-
-    /// The names of the checks that could not be made.
-    fn unseen(&self) -> Vec<&str> {
-        self.stdout.lines().filter(|line| line.contains("# SKIP")).collect()
-    }
-}
-
-fn check(options: &[&str], server: &[&str]) -> Findings {
-    let output =
-        Command::new(PRISE).arg("check").args(options).arg("--").args(server).output().expect("prise runs");
-    Findings {
-        code: output.status.code(),
-        stdout: String::from_utf8_lossy(&output.stdout).into_owned(),
-        stderr: String::from_utf8_lossy(&output.stderr).into_owned(),
-    }
-}
-
-fn tap(server: &[&str]) -> Findings {
-    check(&["--format", "tap"], server)
-}
 
 /// No process of a test's own is left: each has a word of its own in its arguments.
 #[track_caller]
@@ -53,81 +20,140 @@ fn assert_nothing_left(word: &str) {
 }
 
 #[test]
-fn server_fork_and_its_twin_hold_every_check() {
-    let twin = twin("server/fork").display().to_string();
-    let strace = support::has("strace", "strace");
-    for server in [&[PRISE, "server", "fork", "--port", "{port}"][..], &[&twin, "--port", "{port}"]] {
-        let findings = tap(server);
-        assert_eq!(findings.failed(), [""; 0], "{}", findings.stdout);
-        assert_eq!(findings.code, Some(0));
-        assert!(!strace || findings.unseen().is_empty(), "{}", findings.stdout);
-    }
-}
-
-#[test]
-fn a_server_that_does_not_reap_fails_that_check_alone() {
-    let findings = tap(&[PRISE, "server", "fork", "--no-reap", "--port", "{port}"]);
-    assert_eq!(findings.failed(), ["no-zombies"], "{}", findings.stdout);
-    assert_eq!(findings.code, Some(1));
-}
-
-#[test]
-fn an_iterative_server_that_waits_for_its_client_fails_what_it_must() {
+fn a_server_is_not_blamed_for_the_orphans_of_its_children() {
     if !support::has("python3", "python3") {
         return;
     }
-    let iterative = "import socket, sys
-s = socket.create_server(('', int(sys.argv[1])), backlog=2000)
+    // each child leaves a child of its own, which ends when it does
+    let relay = "import os, signal, socket, sys
+def reap(*_):
+    try:
+        while os.waitpid(-1, os.WNOHANG)[0]: pass
+    except ChildProcessError: pass
+s = socket.create_server(('', int(sys.argv[1])), backlog=100)
+signal.signal(signal.SIGCHLD, reap)
+while True:
+    c, _ = s.accept()
+    if os.fork() == 0:
+        signal.signal(signal.SIGCHLD, signal.SIG_DFL)
+        orphaned, alive = os.pipe()
+        if os.fork() == 0:
+            os.close(alive)
+            c.close()
+            os.read(orphaned, 1)
+            os._exit(0)
+        try:
+            c.recv(255)
+            c.sendall(b'ok')
+            while c.recv(255): pass
+        except OSError: pass
+        os._exit(0)
+    c.close()
+";
+    let findings = check(
+        &["--format", "tap", "--timeout", "10", "--only", "no-zombies"],
+        &["python3", "-c", relay, "{port}"],
+    );
+    assert_eq!(findings.code, Some(0), "{}{}", findings.stdout, findings.stderr);
+}
+
+#[test]
+fn a_server_may_stop_listening_for_a_moment_when_descriptors_run_out() {
+    if !support::has("python3", "python3") {
+        return;
+    }
+    let careful = "import select, socket, sys, time
+def listening(): return socket.create_server(('', int(sys.argv[1])), backlog=100)
+s = listening()
+while True:
+    try:
+        select.select([s], [], [])
+        c, _ = s.accept()
+    except OSError:
+        s.close()
+        time.sleep(float(sys.argv[2]))
+        s = listening()
+        continue
+    try:
+        c.recv(255)
+        c.sendall(b'ok')
+    except OSError: pass
+    c.close()
+";
+    let only = ["--format", "tap", "--timeout", "10", "--only", "out-of-descriptors"];
+    let findings = check(&only, &["python3", "-c", careful, "{port}", "1.5"]);
+    assert_eq!(
+        (findings.code, findings.unseen().len()),
+        (Some(0), 0),
+        "{}{}",
+        findings.stdout,
+        findings.stderr
+    );
+    // but not for longer than an answer may take
+    let findings = check(&only, &["python3", "-c", careful, "{port}", "30"]);
+    assert_eq!(findings.code, Some(1), "{}{}", findings.stdout, findings.stderr);
+}
+
+#[test]
+fn a_server_may_log_how_many_clients_it_has() {
+    if !support::has("python3", "python3") {
+        return;
+    }
+    // children that take longer to end on a terminal than on a pipe
+    let counting = "import os, signal, socket, sys, time
+children = 0
+def reap(*_):
+    global children
+    try:
+        while os.waitpid(-1, os.WNOHANG)[0]: children -= 1
+    except ChildProcessError: pass
+s = socket.create_server(('', int(sys.argv[1])), backlog=100)
+signal.signal(signal.SIGCHLD, reap)
+while True:
+    c, _ = s.accept()
+    children += 1
+    print('clients:', children, flush=True)
+    if os.fork() == 0:
+        try:
+            c.recv(255)
+            c.sendall(b'ok')
+        except OSError: pass
+        if sys.stdout.isatty(): time.sleep(0.2)
+        os._exit(0)
+    c.close()
+";
+    let findings = check(
+        &["--format", "tap", "--timeout", "10", "--only", "log-once"],
+        &["python3", "-c", counting, "{port}"],
+    );
+    assert_eq!(
+        (findings.code, findings.unseen().len()),
+        (Some(0), 0),
+        "{}{}",
+        findings.stdout,
+        findings.stderr
+    );
+}
+
+#[test]
+fn nothing_is_said_of_an_answer_or_a_log_that_there_is_not() {
+    if !support::has("python3", "python3") {
+        return;
+    }
+    let silent = "import socket, sys
+s = socket.create_server(('', int(sys.argv[1])))
 while True:
     c, _ = s.accept()
     try:
-        if c.recv(1000):
-            c.sendall(b'ok')
-        c.shutdown(socket.SHUT_WR)
-        while c.recv(1000): pass
+        while c.recv(255): pass
     except OSError: pass
     c.close()
 ";
     let findings = check(
-        &[
-            "--format",
-            "tap",
-            "--timeout",
-            "2",
-            "--only",
-            "answers,concurrent,end-of-file,half-close,idle-clients",
-        ],
-        &["python3", "-c", iterative, "{port}"],
+        &["--format", "tap", "--timeout", "10", "--only", "own-memory,log-once"],
+        &["python3", "-c", silent, "{port}"],
     );
-    assert_eq!(findings.failed(), ["concurrent", "idle-clients"], "{}", findings.stdout);
-}
-
-#[test]
-fn a_threaded_server_is_examined_alike() {
-    if !support::has("python3", "python3") {
-        return;
-    }
-    let threaded = "import socket, socketserver, sys
-class Handler(socketserver.BaseRequestHandler):
-    def handle(self):
-        got = b''
-        while len(got) < 255:
-            piece = self.request.recv(255 - len(got))
-            if not piece: break
-            got += piece
-        self.request.sendall(b'ok' + bytes(16))
-        self.request.shutdown(socket.SHUT_WR)
-        while self.request.recv(1000): pass
-class Server(socketserver.ThreadingTCPServer):
-    allow_reuse_address = True
-    daemon_threads = True
-    request_queue_size = 1000
-    def handle_error(self, *_): pass
-Server(('', int(sys.argv[1])), Handler).serve_forever()
-";
-    let findings = tap(&["python3", "-c", threaded, "{port}"]);
-    // socketserver does spin: it goes back to accept() at once, whatever that says
-    assert_eq!(findings.failed(), ["out-of-descriptors"], "{}", findings.stdout);
+    assert_eq!(findings.unseen().len(), 2, "{}", findings.stdout);
 }
 
 #[test]
@@ -137,7 +163,7 @@ fn a_subject_that_is_no_server_is_told_apart() {
         (&["sh", "-c", "echo cannot bind >&2; exit 7"], "exit status: 7); it says: cannot bind"),
         (&["sh", "-c", "exec sleep 61.25"], "it did not listen on port"),
         (&["sh", "-c", "trap '' TERM; yes floods61"], "it says: floods61\\nfloods61"),
-        (&["sh", "-c", "setsid sleep 61.75 & exit 0"], "it ended before it listened"),
+        (&["sh", "-c", "setsid sleep 61.75 & exit 0"], "it has ended (exit status: 0)"),
     ] {
         let findings = check(&["--timeout", "1"], server);
         assert_eq!(findings.code, Some(3), "{}{}", findings.stdout, findings.stderr);
@@ -150,18 +176,105 @@ fn a_subject_that_is_no_server_is_told_apart() {
 }
 
 #[test]
-fn ctrl_c_leaves_no_process_behind() {
-    let mut command = Command::new(PRISE);
-    command.args(["check", "--only", "idle-clients,stops,concurrent", "--timeout", "60", "--verbose", "--"]);
-    // it answers nobody, so that the examination waits
-    let mut running = start_piped(command.args(["sh", "-c", "exec nc -l -k -p {port} #62"]).args(["held62"]));
-    if !support::has("nc", "netcat-openbsd") {
+fn a_subject_that_never_stops_forking_is_stopped() {
+    let forks = "i=0; while [ $i -lt 3000 ]; do sleep 61.5 & i=$((i+1)); done; wait";
+    let findings = check(&["--timeout", "1"], &["sh", "-c", forks]);
+    assert_eq!(findings.code, Some(3), "{}{}", findings.stdout, findings.stderr);
+    assert_nothing_left("61.5");
+}
+
+#[test]
+fn a_server_that_puts_itself_in_the_background_is_told_to_stay() {
+    let daemon = format!("setsid '{PRISE}' server fork --port {{port}} --backlog 63 & exit 0");
+    let findings = check(&["--timeout", "1"], &["sh", "-c", &daemon]);
+    assert_eq!(findings.code, Some(3), "{}{}", findings.stdout, findings.stderr);
+    assert!(findings.stderr.contains("in the background"), "{}", findings.stderr);
+    assert_nothing_left("--backlog 63");
+}
+
+#[test]
+fn an_answer_without_end_is_a_verdict() {
+    if !support::has("tcpserver", "ucspi-tcp") {
         return;
     }
-    running.wait_stdout("start the server");
-    running.signal(Signal::SIGINT);
-    assert_eq!(running.wait().code(), Some(130), "{}", running.stderr());
-    assert_nothing_left("held62");
+    let findings = check(
+        &["--format", "tap", "--expect", "y\\n", "--only", "answers,end-of-file,delivers,own-memory"],
+        &["tcpserver", "-HR", "127.0.0.1", "{port}", "yes"],
+    );
+    assert_eq!(findings.failed(), ["end-of-file"], "{}", findings.stdout);
+    assert_eq!(findings.unseen(), ["delivers"], "{}", findings.stdout);
+}
+
+#[test]
+fn a_server_that_ignores_sigterm_fails_that_check_and_is_gone_afterwards() {
+    let stubborn = format!("trap '' TERM; exec '{PRISE}' server fork --port {{port}} --backlog 64");
+    let findings =
+        check(&["--format", "tap", "--only", "answers,stops", "--timeout", "2"], &["sh", "-c", &stubborn]);
+    assert_eq!(findings.failed(), ["stops"], "{}", findings.stdout);
+    assert_nothing_left("--backlog 64");
+}
+
+#[test]
+fn ctrl_c_leaves_no_process_behind_at_any_step() {
+    let mut steps = vec![
+        ("answers", "start the server"),
+        ("no-zombies", "clients connect"),
+        ("interrupted-calls", "kill(SIGSTOP)"),
+        ("out-of-descriptors", "prlimit"),
+        ("idle-clients", "start the server"),
+    ];
+    if support::has("strace", "strace") {
+        steps.extend([("fork-fails", "makes fork() give"), ("parent:accept=EMFILE", "strace: ")]);
+    }
+    for (only, step) in steps {
+        let mut command = Command::new(PRISE);
+        command.args(["check", "--only", only, "--timeout", "60", "--verbose", "--"]);
+        command.args([PRISE, "server", "fork", "--port", "{port}", "--backlog", "62"]);
+        let mut running = start_piped(&mut command);
+        running.wait_stdout(step);
+        running.signal(Signal::SIGINT);
+        assert_eq!(running.wait().code(), Some(130), "{only}: {}", running.stderr());
+        assert_nothing_left("--backlog 62");
+    }
+}
+
+#[test]
+fn colours_are_for_terminals_that_want_them() {
+    if !support::has("script", "bsdutils") {
+        return;
+    }
+    let examine = format!("'{PRISE}' check --only answers -- '{PRISE}' server fork --port {{port}}");
+    let on_terminal = |colour: (&str, &str)| {
+        let mut script = Command::new("script");
+        script.args(["-qec", &examine, "/dev/null"]).env("TERM", "xterm").env_remove("NO_COLOR");
+        script.env(colour.0, colour.1).stdin(std::process::Stdio::null());
+        String::from_utf8_lossy(&script.output().expect("script runs").stdout).into_owned()
+    };
+    let coloured = "\x1b[32mholds";
+    assert!(on_terminal(("NO_COLOR", "")).contains(coloured), "{:?}", on_terminal(("NO_COLOR", "")));
+    assert!(!on_terminal(("NO_COLOR", "1")).contains(coloured));
+    assert!(!on_terminal(("TERM", "dumb")).contains(coloured));
+    let redirected = check(&["--only", "answers"], &[PRISE, "server", "fork", "--port", "{port}"]);
+    assert!(!redirected.stdout.contains('\x1b') && redirected.stdout.contains("  holds   answers"));
+}
+
+#[test]
+fn the_findings_are_tap() {
+    if !support::has("prove", "perl") {
+        return;
+    }
+    let folder = tempfile::tempdir().expect("a temporary folder can be made");
+    let findings = folder.path().join("findings.tap");
+    for (server, well) in [(&["server", "fork"][..], true), (&["server", "fork", "--no-reap"], false)] {
+        let words = [&[PRISE], server, &["--port", "{port}"]].concat();
+        let found = check(&["--format", "tap", "--only", "answers,no-zombies"], &words);
+        std::fs::write(&findings, &found.stdout).expect("a temporary file can be written");
+        let output =
+            Command::new("prove").args(["--exec", "cat"]).arg(&findings).output().expect("prove runs");
+        let told = String::from_utf8_lossy(&output.stdout);
+        assert_eq!(output.status.success(), well, "{told}\n{}", found.stdout);
+        assert!(told.contains("Tests=2") && !told.contains("Parse errors"), "{told}\n{}", found.stdout);
+    }
 }
 
 #[test]
@@ -203,5 +316,5 @@ fn a_wrong_command_line_is_a_usage_error() {
     assert_eq!(nothing.status.code(), Some(2));
     let list = Command::new(PRISE).args(["check", "--list"]).output().expect("prise runs");
     assert_eq!(list.status.code(), Some(0));
-    assert_eq!(String::from_utf8_lossy(&list.stdout).lines().count(), 18);
+    assert_eq!(String::from_utf8_lossy(&list.stdout).lines().count(), 20);
 }
