@@ -1,0 +1,215 @@
+//! No descriptor, no memory, no process to be had: the server waits without spinning, nobody who was
+//! accepted is dropped, and it goes on as soon as there is some.
+
+use std::fs;
+use std::os::unix::fs::PermissionsExt;
+use std::os::unix::process::CommandExt;
+use std::path::Path;
+use std::process::Command;
+use std::time::{Duration, Instant};
+
+use crate::fixture::{REPLY, Reaper, Server, am_root, cpu_ticks, finish};
+use crate::strace::{Follow, Strace, can_attach};
+use crate::support::{descriptors, has, wait_until};
+
+trials!(
+    both: out_of_descriptors_it_waits_and_serves_all_who_came,
+        out_of_processes_it_serves_later_whom_it_has_accepted,
+        every_shortage_that_accept_meets_is_waited_out,
+        every_shortage_that_fork_meets_is_waited_out,
+        an_accept_that_fails_again_and_again_does_not_make_it_spin,
+        a_wait_that_fails_is_made_again,
+        a_shortage_does_not_keep_it_from_stopping;
+    once: ;
+);
+
+const FORKS: &str = "?fork,?vfork,?clone,?clone3";
+
+/// Change the soft limit of a process that is running.
+#[track_caller]
+fn prlimit(pid: u32, limit: &str) {
+    prlimit_by(&mut Command::new("prlimit"), pid, limit);
+}
+
+#[track_caller]
+fn prlimit_by(prlimit: &mut Command, pid: u32, limit: &str) {
+    let status = prlimit.args(["--pid", &pid.to_string(), limit]).status().expect("prlimit runs");
+    assert!(status.success(), "prlimit {limit}");
+}
+
+/// The descriptor that a process would open next.
+fn next_descriptor(pid: u32) -> usize {
+    (0..).find(|fd| !Path::new(&format!("/proc/{pid}/fd/{fd}")).exists()).expect("numbers are without end")
+}
+
+/// Detach, once its children are reaped: a SIGCHLD that comes while strace lets a process go may be lost.
+#[track_caller]
+fn let_go(server: &Server, strace: &mut Strace) {
+    server.wait_children(0);
+    strace.detach();
+}
+
+/// The CPU that it uses in a second, in ticks of 10 ms.
+fn ticks_in_a_second(server: &Server) -> u64 {
+    let before = cpu_ticks(server.pid());
+    std::thread::sleep(Duration::from_secs(1));
+    cpu_ticks(server.pid()) - before
+}
+
+fn out_of_descriptors_it_waits_and_serves_all_who_came(reaper: Reaper) {
+    if !has("prlimit", "util-linux") {
+        return;
+    }
+    let mut server = Server::start(reaper, &[], &["cat"]);
+    let held = server.connect();
+    server.wait_children(1);
+    wait_until("its copy of the client's socket is closed", || descriptors(server.pid()) == server.held);
+    prlimit(server.pid(), &format!("--nofile={}:", next_descriptor(server.pid())));
+    let waiting: Vec<_> = (0..20).map(|_| server.connect()).collect();
+    server.wait_log("prise: paused why=EMFILE live=1/256\n");
+    let ticks = ticks_in_a_second(&server);
+    assert!(ticks <= 5, "{ticks} ticks of 10 ms in a second");
+    // whom it has, it serves on; and it reaps
+    assert_eq!(finish(held, b"held"), b"held");
+    server.wait_children(0);
+    prlimit(server.pid(), "--nofile=64:");
+    for client in waiting {
+        assert_eq!(finish(client, b"waited"), b"waited");
+    }
+    server.wait_log("prise: resumed live=[01]/256\n");
+    let status = server.at_rest();
+    assert_eq!((status.started, status.refused), (21, 0));
+    assert!(status.exhausted >= 5, "{status:?}");
+    server.stop();
+}
+
+fn out_of_processes_it_serves_later_whom_it_has_accepted(reaper: Reaper) {
+    if !has("prlimit", "util-linux") {
+        return;
+    }
+    // root may always fork: the server runs as another user, from where that user can read it
+    let folder = tempfile::Builder::new().permissions(fs::Permissions::from_mode(0o755)).tempdir().unwrap();
+    let copy = folder.path().join("prise");
+    // by a process of its own: a descriptor that is open for writing here, and that another test happens
+    // to fork, would make it a busy text file
+    assert!(
+        Command::new("cp").arg(env!("CARGO_BIN_EXE_prise")).arg(&copy).status().expect("cp runs").success()
+    );
+    let user = || {
+        let mut command = Command::new("prlimit");
+        if am_root() {
+            command.uid(NOBODY_ELSE + reaper as u32).current_dir("/");
+        }
+        command
+    };
+    let serve = ["serve", "--reaper", reaper.name(), "127.0.0.1:0"];
+    let mut server = Server::run(user().args(["--nproc=0:", "--"]).arg(&copy).args(serve));
+    let waiting: Vec<_> = (0..5).map(|_| server.connect()).collect();
+    server.wait_log("prise: paused why=EAGAIN live=0/256\n");
+    let ticks = ticks_in_a_second(&server);
+    assert!(ticks <= 5, "{ticks} ticks of 10 ms in a second");
+    let status = server.status();
+    // the others wait in the backlog
+    assert_eq!((status.accepted, status.waiting, status.started), (1, 1, 0));
+    prlimit_by(&mut user(), server.pid(), "--nproc=1000:");
+    for client in waiting {
+        assert_eq!(finish(client, b"hello\n"), REPLY);
+    }
+    server.wait_log("prise: resumed live=0/256\n");
+    assert_eq!(server.at_rest().started, 5);
+    server.stop();
+}
+
+/// A user that owns no other process.
+const NOBODY_ELSE: u32 = 61_730;
+
+fn every_shortage_that_accept_meets_is_waited_out(reaper: Reaper) {
+    if !can_attach() {
+        return;
+    }
+    let mut server = Server::start(reaper, &[], &["cat"]);
+    for errno in ["ENFILE", "ENOBUFS", "ENOMEM"] {
+        let fault = format!("error={errno}:when=1..4");
+        let mut strace = Strace::attach(server.pid(), Follow::Parent, "accept4", &fault);
+        let begin = Instant::now();
+        assert_eq!(server.ask(b"hello"), b"hello", "{errno}");
+        // four times it waited
+        assert!(begin.elapsed() >= Duration::from_millis(380), "{errno}: {:?}", begin.elapsed());
+        let_go(&server, &mut strace);
+        assert_eq!(strace.injected(), 4, "{errno}");
+    }
+    server.wait_log("prise: paused why=ENFILE live=0/256\n");
+    server.wait_log("prise: resumed live=0/256\n");
+    let status = server.at_rest();
+    assert_eq!((status.started, status.exhausted, status.refused), (3, 12, 0));
+    server.stop();
+}
+
+fn every_shortage_that_fork_meets_is_waited_out(reaper: Reaper) {
+    if !can_attach() {
+        return;
+    }
+    let mut server = Server::start(reaper, &[], &["cat"]);
+    for errno in ["EAGAIN", "ENOMEM"] {
+        let fault = format!("error={errno}:when=1..4");
+        let mut strace = Strace::attach(server.pid(), Follow::Parent, FORKS, &fault);
+        let clients: Vec<_> = (0..3).map(|_| server.connect()).collect();
+        for client in clients {
+            assert_eq!(finish(client, b"hello"), b"hello", "{errno}");
+        }
+        let_go(&server, &mut strace);
+        assert_eq!(strace.injected(), 4, "{errno}");
+    }
+    let status = server.at_rest();
+    assert_eq!((status.started, status.exhausted, status.refused), (6, 8, 0));
+    server.stop();
+}
+
+fn an_accept_that_fails_again_and_again_does_not_make_it_spin(reaper: Reaper) {
+    if !can_attach() {
+        return;
+    }
+    let mut server = Server::start(reaper, &[], &["cat"]);
+    for errno in ["ECONNABORTED", "EPERM", "EINVAL"] {
+        let mut strace = Strace::attach(server.pid(), Follow::Parent, "accept4", &format!("error={errno}"));
+        let waiting = server.connect();
+        wait_until("accept fails", || strace.injected() > 0);
+        let before = strace.injected();
+        std::thread::sleep(Duration::from_secs(1));
+        let calls = strace.injected() - before;
+        strace.detach();
+        assert!(calls <= 400, "{errno}: {calls} calls in a second");
+        assert_eq!(finish(waiting, b"hello"), b"hello", "{errno}");
+    }
+    server.at_rest();
+    server.stop();
+}
+
+fn a_wait_that_fails_is_made_again(reaper: Reaper) {
+    if !can_attach() {
+        return;
+    }
+    let mut server = Server::start(reaper, &[], &["cat"]);
+    for errno in ["ENOMEM", "EINTR"] {
+        let fault = format!("error={errno}:when=1..3");
+        let mut strace = Strace::attach(server.pid(), Follow::Parent, "ppoll", &fault);
+        assert_eq!(server.ask(b"hello"), b"hello", "{errno}");
+        assert_eq!(server.ask(b"hello"), b"hello", "{errno}");
+        let_go(&server, &mut strace);
+        assert_eq!(strace.injected(), 3, "{errno}");
+    }
+    server.at_rest();
+    server.stop();
+}
+
+fn a_shortage_does_not_keep_it_from_stopping(reaper: Reaper) {
+    if !has("prlimit", "util-linux") {
+        return;
+    }
+    let mut server = Server::start(reaper, &[], &["cat"]);
+    prlimit(server.pid(), "--nofile=3:");
+    let _waiting = server.connect();
+    server.wait_log("prise: paused why=EMFILE ");
+    let log = server.stop();
+    assert!(log.contains("prise: stopped accepted=0 "), "{log}");
+}

@@ -1,0 +1,47 @@
+//! strace, attached to a server, watching.
+
+use std::process::Command;
+
+use tempfile::NamedTempFile;
+
+use crate::support::{Running, start_piped, wait_until};
+use nix::sys::signal::Signal;
+
+/// A strace that is attached to a process and to all that it forks.
+pub struct Watch {
+    running: Running,
+    trace: NamedTempFile,
+}
+
+impl Watch {
+    /// Attach to a process.
+    #[track_caller]
+    pub fn attach(pid: u32, calls: &str) -> Watch {
+        let trace = NamedTempFile::new().expect("a file can be made");
+        let mut command = Command::new("strace");
+        command.args(["-f", "-s", "400", "-p", &pid.to_string(), "-o"]).arg(trace.path());
+        command.args(["-e", &format!("trace={calls}")]);
+        let mut running = start_piped(&mut command);
+        let mut said = String::new();
+        wait_until("strace attaches", || {
+            said = running.stderr();
+            said.contains(" attached") || running.try_wait().is_some()
+        });
+        assert!(said.contains(" attached"), "{command:?}: {said}");
+        Watch { running, trace }
+    }
+
+    /// Let the process go; what it and its children have called, a line a call, each behind its process.
+    #[track_caller]
+    pub fn detach(mut self) -> Vec<(u32, String)> {
+        self.running.signal(Signal::SIGINT);
+        self.running.wait();
+        let trace = std::fs::read(self.trace.path()).expect("the trace can be read");
+        let trace = String::from_utf8_lossy(&trace).into_owned();
+        let line = |line: &str| {
+            let (pid, call) = line.split_once(' ')?;
+            Some((pid.parse().ok()?, call.trim_start().to_string()))
+        };
+        trace.lines().filter_map(line).collect()
+    }
+}

@@ -1,0 +1,158 @@
+//! No zombie outlives a second.
+
+use std::collections::HashMap;
+use std::io::Write;
+use std::net::{Shutdown, TcpStream};
+use std::time::{Duration, Instant};
+
+use nix::sys::signal::Signal;
+
+use crate::fixture::{REPLY, Reaper, Server, cpu_ticks, crowd, finish, offspring, serve_under, stat_field};
+use crate::support::{descriptors, has, wait_until};
+
+trials!(
+    both: none_of_300_that_end_together_stays_while_2000_are_idle,
+        none_stays_of_children_that_the_server_inherits,
+        none_stays_where_sigchld_was_inherited_ignored_or_blocked,
+        neither_descriptors_nor_zombies_are_left_of_2000_clients,
+        none_waits_for_the_end_of_a_queue_of_clients;
+    once: ;
+);
+
+/// Watch the children of a process until so many are left, none of which was a zombie for a second.
+#[track_caller]
+fn watch_until(parent: u32, left: usize) {
+    let mut since: HashMap<u32, Instant> = HashMap::new();
+    wait_until(&format!("{left} children"), || {
+        let children = offspring(parent);
+        let begun = Instant::now();
+        let dead: Vec<u32> = children.iter().copied().filter(|&pid| is_zombie(pid)).collect();
+        since.retain(|pid, _| dead.contains(pid));
+        for pid in dead {
+            let age = begun - *since.entry(pid).or_insert(begun);
+            assert!(age < Duration::from_secs(1), "{pid} is a zombie since {age:?}");
+        }
+        children.len() == left
+    });
+}
+
+fn is_zombie(pid: u32) -> bool {
+    let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();
+    stat.rsplit_once(')').is_some_and(|(_, rest)| rest.starts_with(" Z"))
+}
+
+fn hold(server: &Server, clients: usize) -> Vec<TcpStream> {
+    (0..clients).map(|_| server.connect()).collect()
+}
+
+fn none_of_300_that_end_together_stays_while_2000_are_idle(reaper: Reaper) {
+    let _crowd = crowd();
+    let mut server = Server::start(reaper, &["--max-children", "3000"], &[]);
+    // the oldest, the youngest and those in between are to end
+    let oldest = hold(&server, 100);
+    let idle = [hold(&server, 1000), Vec::new()];
+    let middle = hold(&server, 100);
+    let more_idle = hold(&server, 1000);
+    let youngest = hold(&server, 100);
+    server.wait_children(2300);
+    let leaving = [youngest, oldest, middle];
+    let mut left = 2300;
+    for (n, clients) in leaving.into_iter().enumerate() {
+        left -= clients.len();
+        if n == 1 {
+            // while the parent is stopped, its children's 100 SIGCHLD become one
+            server.signal(Signal::SIGSTOP);
+            drop(clients);
+            wait_until("100 zombies", || {
+                offspring(server.pid()).iter().filter(|&&pid| is_zombie(pid)).count() == 100
+            });
+            server.signal(Signal::SIGCONT);
+        } else {
+            drop(clients);
+        }
+        watch_until(server.pid(), left);
+    }
+    assert_eq!(server.ask(b"hello\n"), REPLY);
+    watch_until(server.pid(), 2000);
+    // those who are idle cost nothing
+    let before = cpu_ticks(server.pid());
+    std::thread::sleep(Duration::from_millis(300));
+    let ticks = cpu_ticks(server.pid()) - before;
+    assert!(ticks <= 3, "{ticks} ticks of 10 ms within 300 ms");
+    drop((idle, more_idle));
+    watch_until(server.pid(), 0);
+    let status = server.at_rest();
+    assert_eq!((status.ended, status.refused), (2301, 0));
+    server.stop();
+}
+
+fn none_stays_of_children_that_the_server_inherits(reaper: Reaper) {
+    if !has("perl", "perl-base") {
+        return;
+    }
+    // one ends before the exec, and its signal is over; one ends when the server has long been idle
+    let launcher = "for $time (0, 1.7) { fork or do { select undef, undef, undef, $time; exit 0 } }
+        select undef, undef, undef, 0.2; exec @ARGV";
+    let mut server = Server::run(&mut serve_under(&["perl", "-e", launcher], reaper, &[], &["cat"]));
+    watch_until(server.pid(), 0);
+    assert_eq!(server.ask(b"hello"), b"hello");
+    let status = server.at_rest();
+    // they are nobody's child as far as counting goes
+    assert_eq!((status.started, status.ended), (1, 1));
+    assert_eq!(server.logged("prise: end "), 1);
+    server.stop();
+}
+
+fn none_stays_where_sigchld_was_inherited_ignored_or_blocked(reaper: Reaper) {
+    if !has("perl", "perl-base") {
+        return;
+    }
+    for launcher in [
+        "$SIG{CHLD} = 'IGNORE'; exec @ARGV",
+        "use POSIX; sigprocmask(SIG_BLOCK, POSIX::SigSet->new(SIGCHLD, SIGUSR1, SIGTERM)); exec @ARGV",
+    ] {
+        let mut server = Server::run(&mut serve_under(&["perl", "-e", launcher], reaper, &[], &[]));
+        for _ in 0..20 {
+            assert_eq!(server.ask(b"hello\n"), REPLY);
+        }
+        watch_until(server.pid(), 0);
+        assert_eq!(server.at_rest().ended, 20);
+        server.stop();
+    }
+}
+
+fn neither_descriptors_nor_zombies_are_left_of_2000_clients(reaper: Reaper) {
+    let mut server = Server::start(reaper, &["--hangup", "--timeout", "600"], &[]);
+    let port = server.port;
+    let serve = |n: usize| {
+        (0..n).for_each(|_| assert_eq!(finish(crate::support::connect(port), b"hello\n"), REPLY));
+    };
+    std::thread::scope(|scope| {
+        for _ in 0..4 {
+            scope.spawn(|| serve(500));
+        }
+    });
+    watch_until(server.pid(), 0);
+    assert_eq!(server.at_rest().ended, 2000);
+    assert_eq!(descriptors(server.pid()), server.held);
+    // and it waits, be it for nothing
+    wait_until("it sleeps", || stat_field(server.pid(), 3) == "S");
+    server.stop();
+}
+
+fn none_waits_for_the_end_of_a_queue_of_clients(reaper: Reaper) {
+    let mut server = Server::start(reaper, &["--max-children", "1000"], &[]);
+    // while the parent is stopped, clients queue up: then its listener is ready whenever it looks
+    server.signal(Signal::SIGSTOP);
+    let mut clients = hold(&server, 600);
+    for client in &mut clients {
+        client.write_all(b"hello\n").expect("a message can be sent");
+        client.shutdown(Shutdown::Write).expect("a client can half-close");
+    }
+    server.signal(Signal::SIGCONT);
+    watch_until(server.pid(), 0);
+    server.at_rest();
+    let log = server.log();
+    let (first_end, last_start) = (log.find("end pid="), log.rfind("start pid="));
+    assert!(first_end < last_start, "nobody was reaped until 600 were accepted");
+}
