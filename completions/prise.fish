@@ -1,0 +1,126 @@
+# Print an optspec for argparse to handle cmd's options that are independent of any subcommand.
+function __fish_prise_global_optspecs
+    string join \n h/help V/version
+end
+
+function __fish_prise_needs_command
+    # Figure out if the current invocation already has a command.
+    set -l cmd (commandline -opc)
+    set -e cmd[1]
+    argparse -s (__fish_prise_global_optspecs) -- $cmd 2>/dev/null
+    or return
+    if set -q argv[1]
+        # Also print the command, so this can be used to figure out what it is.
+        echo $argv[1]
+        return 1
+    end
+    return 0
+end
+
+function __fish_prise_using_subcommand
+    set -l cmd (__fish_prise_needs_command)
+    test -z "$cmd"
+    and return 1
+    contains -- $cmd[1] $argv
+end
+
+complete -c prise -n "__fish_prise_needs_command" -s h -l help -d 'Print help'
+complete -c prise -n "__fish_prise_needs_command" -s V -l version -d 'Print version'
+complete -c prise -n "__fish_prise_needs_command" -f -a "client" -d 'The tutorial\'s clients, from an unused socket to a conversation'
+complete -c prise -n "__fish_prise_needs_command" -f -a "server" -d 'The tutorial\'s servers, from one client to a process per client'
+complete -c prise -n "__fish_prise_needs_command" -f -a "check" -d 'Examine any server that forks per client, and say which mistake it makes'
+complete -c prise -n "__fish_prise_needs_command" -f -a "serve" -d 'Serve each client by a process of its own: any program, or the tutorial\'s child'
+complete -c prise -n "__fish_prise_needs_command" -f -a "help" -d 'Print this message or the help of the given subcommand(s)'
+complete -c prise -n "__fish_prise_using_subcommand client; and not __fish_seen_subcommand_from socket connect send recv resolve message help" -s h -l help -d 'Print help'
+complete -c prise -n "__fish_prise_using_subcommand client; and not __fish_seen_subcommand_from socket connect send recv resolve message help" -f -a "socket" -d 'Create a TCP socket, and end without a word'
+complete -c prise -n "__fish_prise_using_subcommand client; and not __fish_seen_subcommand_from socket connect send recv resolve message help" -f -a "connect" -d 'Connect to a server whose address is known'
+complete -c prise -n "__fish_prise_using_subcommand client; and not __fish_seen_subcommand_from socket connect send recv resolve message help" -f -a "send" -d 'Connect, and send a request'
+complete -c prise -n "__fish_prise_using_subcommand client; and not __fish_seen_subcommand_from socket connect send recv resolve message help" -f -a "recv" -d 'Connect, send a request, and print the reply'
+complete -c prise -n "__fish_prise_using_subcommand client; and not __fish_seen_subcommand_from socket connect send recv resolve message help" -f -a "resolve" -d 'Find the address of a name'
+complete -c prise -n "__fish_prise_using_subcommand client; and not __fish_seen_subcommand_from socket connect send recv resolve message help" -f -a "message" -d 'Ask for a message, and send it to a server by name'
+complete -c prise -n "__fish_prise_using_subcommand client; and not __fish_seen_subcommand_from socket connect send recv resolve message help" -f -a "help" -d 'Print this message or the help of the given subcommand(s)'
+complete -c prise -n "__fish_prise_using_subcommand client; and __fish_seen_subcommand_from socket" -s h -l help -d 'Print help (see more with \'--help\')'
+complete -c prise -n "__fish_prise_using_subcommand client; and __fish_seen_subcommand_from connect" -s h -l help -d 'Print help (see more with \'--help\')'
+complete -c prise -n "__fish_prise_using_subcommand client; and __fish_seen_subcommand_from send" -s h -l help -d 'Print help (see more with \'--help\')'
+complete -c prise -n "__fish_prise_using_subcommand client; and __fish_seen_subcommand_from recv" -l host -d 'Send "Host: NAME" and "Connection: close", and read the reply to its end' -r
+complete -c prise -n "__fish_prise_using_subcommand client; and __fish_seen_subcommand_from recv" -s h -l help -d 'Print help (see more with \'--help\')'
+complete -c prise -n "__fish_prise_using_subcommand client; and __fish_seen_subcommand_from resolve" -s h -l help -d 'Print help (see more with \'--help\')'
+complete -c prise -n "__fish_prise_using_subcommand client; and __fish_seen_subcommand_from message" -l reply -d 'Half-close, read to the end, and print what the server answered'
+complete -c prise -n "__fish_prise_using_subcommand client; and __fish_seen_subcommand_from message" -s h -l help -d 'Print help (see more with \'--help\')'
+complete -c prise -n "__fish_prise_using_subcommand client; and __fish_seen_subcommand_from help" -f -a "socket" -d 'Create a TCP socket, and end without a word'
+complete -c prise -n "__fish_prise_using_subcommand client; and __fish_seen_subcommand_from help" -f -a "connect" -d 'Connect to a server whose address is known'
+complete -c prise -n "__fish_prise_using_subcommand client; and __fish_seen_subcommand_from help" -f -a "send" -d 'Connect, and send a request'
+complete -c prise -n "__fish_prise_using_subcommand client; and __fish_seen_subcommand_from help" -f -a "recv" -d 'Connect, send a request, and print the reply'
+complete -c prise -n "__fish_prise_using_subcommand client; and __fish_seen_subcommand_from help" -f -a "resolve" -d 'Find the address of a name'
+complete -c prise -n "__fish_prise_using_subcommand client; and __fish_seen_subcommand_from help" -f -a "message" -d 'Ask for a message, and send it to a server by name'
+complete -c prise -n "__fish_prise_using_subcommand client; and __fish_seen_subcommand_from help" -f -a "help" -d 'Print this message or the help of the given subcommand(s)'
+complete -c prise -n "__fish_prise_using_subcommand server; and not __fish_seen_subcommand_from accept reply loop fork help" -s h -l help -d 'Print help'
+complete -c prise -n "__fish_prise_using_subcommand server; and not __fish_seen_subcommand_from accept reply loop fork help" -f -a "accept" -d 'Accept one client, and end'
+complete -c prise -n "__fish_prise_using_subcommand server; and not __fish_seen_subcommand_from accept reply loop fork help" -f -a "reply" -d 'Accept one client, say who it is, and greet it'
+complete -c prise -n "__fish_prise_using_subcommand server; and not __fish_seen_subcommand_from accept reply loop fork help" -f -a "loop" -d 'Accept clients one after the other, and greet each'
+complete -c prise -n "__fish_prise_using_subcommand server; and not __fish_seen_subcommand_from accept reply loop fork help" -f -a "fork" -d 'Fork one process per client'
+complete -c prise -n "__fish_prise_using_subcommand server; and not __fish_seen_subcommand_from accept reply loop fork help" -f -a "help" -d 'Print this message or the help of the given subcommand(s)'
+complete -c prise -n "__fish_prise_using_subcommand server; and __fish_seen_subcommand_from accept" -l port -d 'The port to listen on, on every IPv4 interface; 0 picks a free one and prints it' -r
+complete -c prise -n "__fish_prise_using_subcommand server; and __fish_seen_subcommand_from accept" -l backlog -d 'How many connections may wait for accept: 3 in the tutorial, where a busy server wants 4096' -r
+complete -c prise -n "__fish_prise_using_subcommand server; and __fish_seen_subcommand_from accept" -s h -l help -d 'Print help (see more with \'--help\')'
+complete -c prise -n "__fish_prise_using_subcommand server; and __fish_seen_subcommand_from reply" -l port -d 'The port to listen on, on every IPv4 interface; 0 picks a free one and prints it' -r
+complete -c prise -n "__fish_prise_using_subcommand server; and __fish_seen_subcommand_from reply" -l backlog -d 'How many connections may wait for accept: 3 in the tutorial, where a busy server wants 4096' -r
+complete -c prise -n "__fish_prise_using_subcommand server; and __fish_seen_subcommand_from reply" -s h -l help -d 'Print help (see more with \'--help\')'
+complete -c prise -n "__fish_prise_using_subcommand server; and __fish_seen_subcommand_from loop" -l port -d 'The port to listen on, on every IPv4 interface; 0 picks a free one and prints it' -r
+complete -c prise -n "__fish_prise_using_subcommand server; and __fish_seen_subcommand_from loop" -l backlog -d 'How many connections may wait for accept: 3 in the tutorial, where a busy server wants 4096' -r
+complete -c prise -n "__fish_prise_using_subcommand server; and __fish_seen_subcommand_from loop" -s h -l help -d 'Print help (see more with \'--help\')'
+complete -c prise -n "__fish_prise_using_subcommand server; and __fish_seen_subcommand_from fork" -l port -d 'The port to listen on, on every IPv4 interface; 0 picks a free one and prints it' -r
+complete -c prise -n "__fish_prise_using_subcommand server; and __fish_seen_subcommand_from fork" -l backlog -d 'How many connections may wait for accept: 3 in the tutorial, where a busy server wants 4096' -r
+complete -c prise -n "__fish_prise_using_subcommand server; and __fish_seen_subcommand_from fork" -l no-reap -d 'Leave every child that ends a zombie, as the tutorial does: see them with ps'
+complete -c prise -n "__fish_prise_using_subcommand server; and __fish_seen_subcommand_from fork" -s h -l help -d 'Print help (see more with \'--help\')'
+complete -c prise -n "__fish_prise_using_subcommand server; and __fish_seen_subcommand_from help" -f -a "accept" -d 'Accept one client, and end'
+complete -c prise -n "__fish_prise_using_subcommand server; and __fish_seen_subcommand_from help" -f -a "reply" -d 'Accept one client, say who it is, and greet it'
+complete -c prise -n "__fish_prise_using_subcommand server; and __fish_seen_subcommand_from help" -f -a "loop" -d 'Accept clients one after the other, and greet each'
+complete -c prise -n "__fish_prise_using_subcommand server; and __fish_seen_subcommand_from help" -f -a "fork" -d 'Fork one process per client'
+complete -c prise -n "__fish_prise_using_subcommand server; and __fish_seen_subcommand_from help" -f -a "help" -d 'Print this message or the help of the given subcommand(s)'
+complete -c prise -n "__fish_prise_using_subcommand check" -l only -d 'Make these checks only' -r
+complete -c prise -n "__fish_prise_using_subcommand check" -l send -d 'What a client says; \\n, \\r, \\t, \\0, \\\\ and \\xNN stand for what they do in C. [default: the tutorial\'s message, a line padded with NULs to 255 bytes]' -r
+complete -c prise -n "__fish_prise_using_subcommand check" -l expect -d 'How a right answer begins, written the same way' -r
+complete -c prise -n "__fish_prise_using_subcommand check" -l port -d 'The port that the server always listens on, if {port} cannot tell it another' -r
+complete -c prise -n "__fish_prise_using_subcommand check" -l timeout -d 'How long the server is given for each answer' -r
+complete -c prise -n "__fish_prise_using_subcommand check" -l format -d 'How the findings are printed' -r -f -a "human\t'For people'
+tap\t'Test Anything Protocol, version 13'
+json\t'One JSON object'"
+complete -c prise -n "__fish_prise_using_subcommand check" -l list -d 'List the checks, with --faults the faults too, and do nothing'
+complete -c prise -n "__fish_prise_using_subcommand check" -l faults -d 'Make calls of the server and of its children fail too, one at a time, by strace'
+complete -c prise -n "__fish_prise_using_subcommand check" -l verbose -d 'Print what is done, step by step'
+complete -c prise -n "__fish_prise_using_subcommand check" -s h -l help -d 'Print help (see more with \'--help\')'
+complete -c prise -n "__fish_prise_using_subcommand serve" -l backlog -d 'How many clients may wait to be accepted' -r
+complete -c prise -n "__fish_prise_using_subcommand serve" -l max-children -d 'How many children there may be; the next client waits in the backlog' -r
+complete -c prise -n "__fish_prise_using_subcommand serve" -l per-ip -d 'How many clients one source may have at a time: an IPv4 address, or an IPv6 /64. One more is closed' -r
+complete -c prise -n "__fish_prise_using_subcommand serve" -l rate -d 'How many clients of one source may come in a time. One more is closed' -r
+complete -c prise -n "__fish_prise_using_subcommand serve" -l timeout -d 'How long a client may be served: then SIGTERM to its process group, and SIGKILL 2 seconds later' -r
+complete -c prise -n "__fish_prise_using_subcommand serve" -l grace -d 'How long children may finish when the server stops' -r
+complete -c prise -n "__fish_prise_using_subcommand serve" -l user -d 'Whom children run as, with all groups of that user' -r
+complete -c prise -n "__fish_prise_using_subcommand serve" -l chroot -d 'Where the file tree of children begins' -r -F
+complete -c prise -n "__fish_prise_using_subcommand serve" -l cpu -d 'How much CPU a child may use' -r
+complete -c prise -n "__fish_prise_using_subcommand serve" -l memory -d 'How much memory a child may have' -r
+complete -c prise -n "__fish_prise_using_subcommand serve" -l nofile -d 'How many descriptors a child may open' -r
+complete -c prise -n "__fish_prise_using_subcommand serve" -l nproc -d 'How many processes the children\'s user may have' -r
+complete -c prise -n "__fish_prise_using_subcommand serve" -l proxy-protocol -d 'The networks of proxies: from there, a connection begins with a PROXY header, version 1 or 2, which says who the client is' -r
+complete -c prise -n "__fish_prise_using_subcommand serve" -l reaper -d 'How children that have ended are found' -r -f -a "hint\t'The child that SIGCHLD names, those born lately, and now and then all: as dear with ten thousand children as with ten'
+sigchld\t'waitpid(-1) until nobody is left, at each SIGCHLD: dearer the more children there are'"
+complete -c prise -n "__fish_prise_using_subcommand serve" -l hangup -d 'End a child whose client has wholly gone: reset, or closed both ways; not one that half-closed'
+complete -c prise -n "__fish_prise_using_subcommand serve" -l no-new-privs -d 'Have exec give children no more rights (set-user-ID, capabilities) than they have'
+complete -c prise -n "__fish_prise_using_subcommand serve" -l clear-env -d 'Give children nothing of this environment but PATH'
+complete -c prise -n "__fish_prise_using_subcommand serve" -s h -l help -d 'Print help (see more with \'--help\')'
+complete -c prise -n "__fish_prise_using_subcommand help; and not __fish_seen_subcommand_from client server check serve help" -f -a "client" -d 'The tutorial\'s clients, from an unused socket to a conversation'
+complete -c prise -n "__fish_prise_using_subcommand help; and not __fish_seen_subcommand_from client server check serve help" -f -a "server" -d 'The tutorial\'s servers, from one client to a process per client'
+complete -c prise -n "__fish_prise_using_subcommand help; and not __fish_seen_subcommand_from client server check serve help" -f -a "check" -d 'Examine any server that forks per client, and say which mistake it makes'
+complete -c prise -n "__fish_prise_using_subcommand help; and not __fish_seen_subcommand_from client server check serve help" -f -a "serve" -d 'Serve each client by a process of its own: any program, or the tutorial\'s child'
+complete -c prise -n "__fish_prise_using_subcommand help; and not __fish_seen_subcommand_from client server check serve help" -f -a "help" -d 'Print this message or the help of the given subcommand(s)'
+complete -c prise -n "__fish_prise_using_subcommand help; and __fish_seen_subcommand_from client" -f -a "socket" -d 'Create a TCP socket, and end without a word'
+complete -c prise -n "__fish_prise_using_subcommand help; and __fish_seen_subcommand_from client" -f -a "connect" -d 'Connect to a server whose address is known'
+complete -c prise -n "__fish_prise_using_subcommand help; and __fish_seen_subcommand_from client" -f -a "send" -d 'Connect, and send a request'
+complete -c prise -n "__fish_prise_using_subcommand help; and __fish_seen_subcommand_from client" -f -a "recv" -d 'Connect, send a request, and print the reply'
+complete -c prise -n "__fish_prise_using_subcommand help; and __fish_seen_subcommand_from client" -f -a "resolve" -d 'Find the address of a name'
+complete -c prise -n "__fish_prise_using_subcommand help; and __fish_seen_subcommand_from client" -f -a "message" -d 'Ask for a message, and send it to a server by name'
+complete -c prise -n "__fish_prise_using_subcommand help; and __fish_seen_subcommand_from server" -f -a "accept" -d 'Accept one client, and end'
+complete -c prise -n "__fish_prise_using_subcommand help; and __fish_seen_subcommand_from server" -f -a "reply" -d 'Accept one client, say who it is, and greet it'
+complete -c prise -n "__fish_prise_using_subcommand help; and __fish_seen_subcommand_from server" -f -a "loop" -d 'Accept clients one after the other, and greet each'
+complete -c prise -n "__fish_prise_using_subcommand help; and __fish_seen_subcommand_from server" -f -a "fork" -d 'Fork one process per client'

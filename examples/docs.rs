@@ -1,0 +1,111 @@
+//! Write the manual pages and the shells' completions, as the command line stands: `make docs`.
+//!
+//! What the command line does not know of a page, from SIGNALS on, stands in man/sections.
+
+use std::fs;
+use std::io::Write;
+use std::path::Path;
+
+use clap::Command;
+use clap_complete::Shell;
+use clap_mangen::Man;
+
+/// When what the pages say last changed.
+const DATE: &str = "2026-11-23";
+
+fn main() {
+    for (file, text) in files() {
+        let file = Path::new(env!("CARGO_MANIFEST_DIR")).join(file);
+        fs::create_dir_all(file.parent().expect("it is in a folder")).expect("a folder can be made");
+        fs::write(file, text).expect("a page can be written");
+    }
+}
+
+/// Every file that is made, and what is to be in it.
+pub fn files() -> Vec<(String, String)> {
+    let mut tree = prise::cli::command().disable_help_subcommand(true);
+    tree.build();
+    let mut files = vec![("man/prise.1".to_string(), page(&tree))];
+    for command in tree.get_subcommands() {
+        files.push((format!("man/{}.1", page_name(command)), page(command)));
+    }
+    // with `prise help COMMAND`
+    let tree = prise::cli::command();
+    for (shell, file) in [(Shell::Bash, "prise.bash"), (Shell::Zsh, "_prise"), (Shell::Fish, "prise.fish")] {
+        let mut text = Vec::new();
+        clap_complete::generate(shell, &mut tree.clone(), "prise", &mut text);
+        files.push((format!("completions/{file}"), utf8(text)));
+    }
+    files
+}
+
+/// A page: what clap knows, and then what it does not.
+fn page(command: &Command) -> String {
+    let name = page_name(command);
+    let source = format!("prise {}", env!("CARGO_PKG_VERSION"));
+    let man = Man::new(command.clone()).title(name.to_uppercase()).date(DATE).source(source);
+    let usage = command.clone().render_usage().to_string();
+    let usage = usage.trim_start_matches("Usage: ").replace('-', "\\-");
+    let mut page = rendered(|out| man.render_title(out));
+    page += &rendered_body(|out| man.render_name_section(out));
+    page += &format!(".SH SYNOPSIS\n.nf\n{usage}\n.fi\n");
+    page += &rendered_body(|out| man.render_description_section(out));
+    match name {
+        "prise" => page += &commands(command),
+        "prise-client" | "prise-server" => page += &programs(command),
+        _ => page += &rendered_body(|out| man.render_options_section(out)),
+    }
+    let sections = Path::new(env!("CARGO_MANIFEST_DIR")).join(format!("man/sections/{name}.man"));
+    page + &fs::read_to_string(&sections).unwrap_or_else(|error| panic!("{}: {error}", sections.display()))
+}
+
+/// The commands, each with the page that tells of it.
+fn commands(tree: &Command) -> String {
+    let mut text = ".SH COMMANDS\n".to_string();
+    for command in tree.get_subcommands() {
+        let about = command.get_about().map(ToString::to_string).unwrap_or_default();
+        text += &format!(".TP\n.BR {} (1)\n{about}\n", page_name(command).replace('-', "\\-"));
+    }
+    text
+}
+
+/// The tutorial's programs of a folder, each with its options.
+fn programs(folder: &Command) -> String {
+    let mut text = ".SH PROGRAMS\n".to_string();
+    for program in folder.get_subcommands() {
+        let man = Man::new(program.clone());
+        let usage = program.clone().render_usage().to_string();
+        text += &format!(".SS {}\n", usage.trim_start_matches("Usage: ").replace('-', "\\-"));
+        for body in [
+            rendered_body(|out| man.render_description_section(out)),
+            rendered_body(|out| man.render_options_section(out)),
+        ] {
+            // without the line that names the section
+            text += body.split_once('\n').map_or("", |(_, rest)| rest);
+        }
+    }
+    text
+}
+
+/// `prise-serve`
+fn page_name(command: &Command) -> &str {
+    command.get_display_name().unwrap_or_else(|| command.get_name())
+}
+
+/// What clap_mangen makes of something.
+fn rendered(render: impl Fn(&mut dyn Write) -> std::io::Result<()>) -> String {
+    let mut text = Vec::new();
+    render(&mut text).expect("memory can be written");
+    // it breaks the line before possible values twice, with an empty line in between
+    utf8(text).replace("\n\n", "\n").replace(".br\n.br\n", ".br\n")
+}
+
+/// The same from the section's name on, without what a page begins with.
+fn rendered_body(render: impl Fn(&mut dyn Write) -> std::io::Result<()>) -> String {
+    let text = rendered(render);
+    text.find(".SH ").map_or(String::new(), |start| text[start..].to_string())
+}
+
+fn utf8(text: Vec<u8>) -> String {
+    String::from_utf8(text).expect("what is generated is text")
+}
