@@ -9,6 +9,13 @@ SANITIZE  = -g -O1 -fsanitize=address,undefined -fno-sanitize-recover=all -fno-o
 PREFIX   ?= /usr/local
 DESTDIR  ?=
 
+# Without shared libraries a process has half the mappings: fork, exec and exit are that much cheaper. (Debian's
+# libc6-dev has what it takes, Fedora's glibc-static.) glibc then knows users and hosts by what it has built in, files
+# and DNS, and by the modules of nsswitch.conf only where they are of its own version: STATIC=no, if LDAP is to tell.
+HOST      = $(shell rustc -vV | sed -n 's/^host: //p')
+STATIC   ?= $(if $(findstring linux,$(HOST)),yes,no)
+RELEASE   = RUSTFLAGS="$(RUSTFLAGS) $(if $(filter yes,$(STATIC)),-C target-feature=+crt-static -C relocation-model=static)"
+
 HEADERS    := $(wildcard c/*.h)
 TWINS      := $(patsubst c/%.c,target/c/%,$(wildcard c/*/*.c))
 SANITIZED  := $(patsubst c/%.c,target/c-sanitized/%,$(wildcard c/*/*.c))
@@ -20,11 +27,22 @@ help:
 	@echo "make compare    Rust beside its C twin: stdout, stderr, exit, wire, calls"
 	@echo "                [PROGRAM=server/fork] shows two call traces side by side"
 	@echo "                [TUTORIAL=FILE] beside the original listing too"
-	@echo "make bench      connections per second and page faults, Rust against its twin"
+	@echo "make bench      connections per second, CPU, page faults and memory of prise serve,"
+	@echo "                its C twin, and tcpserver, tcpsvd, socat, ncat, xinetd"
+	@echo "make performance      the same, and thousands of idle clients: docs/performance.md"
+	@echo "make soak       prise serve under clients of every kind, stopped and starved meanwhile"
+	@echo "                [SOAK_MINUTES=2]"
+	@echo "make fuzz       any bytes as a PROXY header, for a minute [FUZZ_SECONDS=60]"
+	@echo "make examine-peers    prise check of tcpserver, tcpsvd, socat, ncat, xinetd, …"
+	@echo "                [PEERS='socat ncat']    as Markdown; what is not installed it says"
+	@echo "make lab        the labs: a server each with one mistake; [NAME=no-reap] builds and examines one"
 	@echo "make c          the C twins, in target/c"
 	@echo "make lint       formatting, clippy, shell scripts"
 	@echo "make check-targets, make link-targets    musl, FreeBSD, OpenBSD, NetBSD, macOS"
-	@echo "make install    prise, into PREFIX/bin ($(PREFIX)/bin); make uninstall"
+	@echo "make docs       the manual pages and the completions, as the command line stands"
+	@echo "make install    prise, its manual, the shells' completions, into PREFIX ($(PREFIX));"
+	@echo "                without shared libraries on Linux [STATIC=no];"
+	@echo "                [DESTDIR=DIR] below that; [BUILT=FILE] this program; make uninstall"
 	@echo "make clean"
 
 .PHONY: c c-sanitized
@@ -39,6 +57,23 @@ target/c-sanitized/%: c/%.c $(HEADERS)
 	@mkdir -p $(@D)
 	$(CC) $(STANDARD) $(WARNINGS) $(SANITIZE) -o $@ $<
 
+# A lab's copy of the sources, for its reader to mend: it is made anew only when the patch or a source is newer.
+LABS ?= target/labs
+.PRECIOUS: $(LABS)/%/c/server/fork.c
+$(LABS)/%/c/server/fork.c: labs/%/bug.patch c/server/fork.c $(HEADERS)
+	@rm -rf $(LABS)/$*/c
+	@mkdir -p $(LABS)/$*
+	@cp -R c $(LABS)/$*/c
+	@patch -s -p1 -d $(LABS)/$* <$<
+
+$(LABS)/%/server: $(LABS)/%/c/server/fork.c always
+	@$(CC) $(STANDARD) $(WARNINGS) $(CFLAGS) -o $@ $<
+
+.PHONY: lab always
+always: # the reader may have changed a header of the copy
+lab:
+	@LABS=$(LABS) MAKE="$(MAKE)" scripts/lab.sh $(NAME)
+
 .PHONY: test
 test: c c-sanitized
 	cargo test --quiet
@@ -51,6 +86,7 @@ compare: c
 .PHONY: lint
 lint:
 	cargo fmt --check
+	cargo fmt --check --manifest-path fuzz/Cargo.toml
 	cargo clippy --quiet --all-targets -- -D warnings
 	@if command -v shellcheck >/dev/null; then echo shellcheck; shellcheck .ci/run scripts/*.sh; \
 	elif [ -n "$$CI" ]; then echo "shellcheck is not installed" >&2; exit 1; \
@@ -63,13 +99,28 @@ link-targets:
 	scripts/targets.sh link $(TARGETS)
 	scripts/targets.sh c $(TARGETS)
 
+.PHONY: docs
+docs:
+	cargo run --quiet --example docs
+
+PAGES := $(wildcard man/*.1)
+ROOT   = $(DESTDIR)$(PREFIX)
+BASH   = $(ROOT)/share/bash-completion/completions/prise
+ZSH    = $(ROOT)/share/zsh/site-functions/_prise
+FISH   = $(ROOT)/share/fish/vendor_completions.d/prise.fish
+
 .PHONY: install uninstall
 install:
-	cargo build --quiet --release
-	install -d "$(DESTDIR)$(PREFIX)/bin"
-	install -m 755 target/release/prise "$(DESTDIR)$(PREFIX)/bin/prise"
+	$(if $(BUILT),,$(RELEASE) cargo build --quiet --release --target $(HOST))
+	install -d "$(ROOT)/bin" "$(ROOT)/share/man/man1" "$(dir $(BASH))" "$(dir $(ZSH))" "$(dir $(FISH))"
+	install -m 755 "$(or $(BUILT),target/$(HOST)/release/prise)" "$(ROOT)/bin/prise"
+	install -m 644 $(PAGES) "$(ROOT)/share/man/man1"
+	install -m 644 completions/prise.bash "$(BASH)"
+	install -m 644 completions/_prise "$(ZSH)"
+	install -m 644 completions/prise.fish "$(FISH)"
 uninstall:
-	rm -f "$(DESTDIR)$(PREFIX)/bin/prise"
+	rm -f "$(ROOT)/bin/prise" "$(BASH)" "$(ZSH)" "$(FISH)"
+	rm -f $(PAGES:man/%="$(ROOT)/share/man/man1/%")
 
 .PHONY: clean
 clean:
@@ -80,6 +131,28 @@ demo: c
 	@cargo build --quiet --release
 	@cargo run --quiet --release --example demo
 
-.PHONY: bench
+.PHONY: bench performance
 bench: c
-	cargo bench --bench connections
+	$(RELEASE) cargo bench --quiet --bench performance --target $(HOST)
+performance: c
+	$(RELEASE) cargo bench --quiet --bench performance --target $(HOST) -- --write
+
+SOAK_MINUTES ?= 2
+.PHONY: soak
+soak:
+	SOAK_MINUTES=$(SOAK_MINUTES) cargo test --quiet --release --test soak
+
+# What is found goes to target/fuzz-corpus; fuzz/corpus is what is kept, and only read.
+FUZZ_SECONDS ?= 60
+.PHONY: fuzz
+fuzz:
+	@cargo +nightly fuzz --version >/dev/null 2>&1 || { \
+	echo "make fuzz needs a C++ compiler, rustup toolchain install nightly, cargo install cargo-fuzz" >&2; exit 1; }
+	@mkdir -p target/fuzz-corpus
+	cargo +nightly fuzz run --target-dir target/fuzz proxy target/fuzz-corpus fuzz/corpus/proxy -- \
+	-max_total_time=$(FUZZ_SECONDS) -verbosity=0 -print_final_stats=1
+
+.PHONY: examine-peers
+examine-peers:
+	@cargo build --quiet --release --bin prise --example handler
+	@scripts/examine-peers.sh $(PEERS)
