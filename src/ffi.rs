@@ -166,7 +166,7 @@ impl Address {
 }
 
 /// Take over a descriptor that another program has left open for this one; `None` if it is not open.
-/// It is close-on-exec from now on.
+/// It is close-on-exec from now on. To be asked before this program opens anything that it keeps.
 pub fn inherited(fd: c_int) -> Option<OwnedFd> {
     // SAFETY: fcntl with F_SETFD takes an integer and no pointer; EBADF tells that fd is not open.
     Errno::result(unsafe { libc::fcntl(fd, libc::F_SETFD, libc::FD_CLOEXEC) }).ok()?;
@@ -368,15 +368,39 @@ pub fn waitpid_nohang() -> Option<Pid> {
     (pid > 0).then(|| Pid::from_raw(pid))
 }
 
-/// Reap any child that has ended, with its status as `WIFEXITED` and its kin read it:
-/// `pid_t waitpid(-1, &status, WNOHANG)`. None: there is no child, or none has ended.
+/// Look at a child that has ended, with its status as `WIFEXITED` and its kin read it, and leave it to be reaped:
+/// `waitid(P_ALL, 0, &info, WEXITED | WNOHANG | WNOWAIT)`. None: there is no child, or none has ended.
+/// (Not all of the BSDs have the call: there it is reaped, `waitpid(-1, &status, WNOHANG)`.)
 ///
-/// <https://pubs.opengroup.org/onlinepubs/9799919799/functions/waitpid.html>
-pub fn waitpid_status() -> Option<(Pid, c_int)> {
-    let mut status = 0;
-    // SAFETY: status is an int that lives until waitpid returns.
-    let pid = unsafe { libc::waitpid(-1, &raw mut status, libc::WNOHANG) };
-    (pid > 0).then(|| (Pid::from_raw(pid), status))
+/// <https://pubs.opengroup.org/onlinepubs/9799919799/functions/waitid.html>
+pub fn peek_ended() -> Option<(i32, c_int)> {
+    #[cfg(any(target_os = "linux", target_os = "freebsd"))]
+    {
+        // SAFETY: siginfo is a structure of integers and pointers, for which all bits zero is a value.
+        let mut info: libc::siginfo_t = unsafe { zeroed() };
+        let options = libc::WEXITED | libc::WNOHANG | libc::WNOWAIT;
+        // SAFETY: info is whole and lives until waitid returns; P_ALL takes no number.
+        if unsafe { libc::waitid(libc::P_ALL, 0, &raw mut info, options) } != 0 {
+            return None;
+        }
+        // SAFETY: all bits of it were set, here or by waitid.
+        let pid = unsafe { info.si_pid() };
+        // SAFETY: what waitid fills in has si_status.
+        let status = unsafe { info.si_status() };
+        let status = match info.si_code {
+            libc::CLD_EXITED => status << 8,
+            libc::CLD_DUMPED => status | 0x80,
+            _ => status,
+        };
+        (pid != 0).then_some((pid, status))
+    }
+    #[cfg(not(any(target_os = "linux", target_os = "freebsd")))]
+    {
+        let mut status = 0;
+        // SAFETY: status is an int that lives until waitpid returns.
+        let pid = unsafe { libc::waitpid(-1, &raw mut status, libc::WNOHANG) };
+        (pid > 0).then_some((pid, status))
+    }
 }
 
 /// A child that has ended.
@@ -481,7 +505,7 @@ impl<T: Copy> Unforked<T> {
             return Err(Errno::last());
         }
         #[cfg(target_os = "linux")]
-        // SAFETY: address and size are those of the mapping, and a child never touches it: see become_child.
+        // SAFETY: address and size are those of the mapping; a child that touched it would die of SIGSEGV, and read nothing.
         unsafe {
             libc::madvise(address, size, libc::MADV_DONTFORK);
         }
@@ -515,7 +539,7 @@ impl<T: Copy> Unforked<T> {
 impl<T> Deref for Unforked<T> {
     type Target = [T];
     fn deref(&self) -> &[T] {
-        // SAFETY: the first len items have been written, and stay as long as the mapping, which is for ever.
+        // SAFETY: the first len items have been written, and stay as long as the mapping, which nothing takes away.
         unsafe { std::slice::from_raw_parts(self.first.as_ptr(), self.len) }
     }
 }
@@ -562,7 +586,14 @@ pub fn closefrom_3() {
 pub fn no_new_privs() -> Result<()> {
     #[cfg(target_os = "linux")]
     return nix::sys::prctl::set_no_new_privs();
-    #[cfg(not(target_os = "linux"))]
+    #[cfg(target_os = "freebsd")]
+    {
+        let mut enable = libc::PROC_NO_NEW_PRIVS_ENABLE;
+        let (command, enable) = (libc::PROC_NO_NEW_PRIVS_CTL, (&raw mut enable).cast());
+        // SAFETY: this command reads one int, which lives until procctl returns; P_PID and 0 are this process.
+        Errno::result(unsafe { libc::procctl(libc::P_PID, 0, command, enable) }).map(drop)
+    }
+    #[cfg(not(any(target_os = "linux", target_os = "freebsd")))]
     Err(Errno::ENOSYS)
 }
 

@@ -44,12 +44,16 @@ impl Subject {
         })
     }
 
-    /// Whether the server's process has ended, and how. Whatever else has ended and is ours to reap is reaped.
+    /// Whether the server's process has ended, and how. It is not reaped before this is dropped: its number and
+    /// its group's would be free for any process of this machine, which then would be taken for its own.
     pub fn ended(&mut self) -> Option<ExitStatus> {
-        while let Some((pid, status)) = ffi::waitpid_status() {
-            if pid.as_raw() == self.pid {
+        while let Some((pid, status)) = ffi::peek_ended() {
+            if pid == self.pid {
                 self.ended = Some(ExitStatus::from_raw(status));
+                break;
             }
+            // an orphan that was adopted
+            ffi::wait4(pid);
         }
         self.ended
     }
@@ -109,18 +113,25 @@ impl Drop for Subject {
     fn drop(&mut self) {
         let deadline = Instant::now() + Duration::from_secs(5);
         loop {
-            let alive: Vec<Process> = self.descendants().into_iter().filter(|one| !one.is_zombie()).collect();
+            let (zombies, alive): (Vec<_>, Vec<_>) =
+                self.descendants().into_iter().partition(Process::is_zombie);
             // the group first: what forks without end is stopped in one call
             let _ = killpg(Pid::from_raw(self.pid), Signal::SIGKILL);
             for process in &alive {
                 let _ = kill(Pid::from_raw(process.pid), Signal::SIGKILL);
             }
+            for process in &zombies {
+                // no child of ours, or reaped already: nothing is there to wait for
+                ffi::wait4(process.pid);
+            }
             let gone = self.ended().is_some() && alive.is_empty();
             if gone || Instant::now() > deadline {
-                return;
+                break;
             }
             pause();
         }
+        // last, since then its number is another's
+        ffi::wait4(self.pid);
     }
 }
 
