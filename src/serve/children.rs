@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 
 use nix::errno::Errno;
 use nix::sys::signal::{Signal, kill, killpg};
-use nix::unistd::Pid;
+use nix::unistd::{Pid, getpgid};
 
 use crate::serve::limits::Source;
 use crate::serve::log;
@@ -19,7 +19,7 @@ const GONE_TO_TERM: Duration = Duration::from_millis(200);
 /// Between two looks at the groups of children that were waited for.
 const LOOK: Duration = Duration::from_millis(50);
 
-/// Linux has no more numbers for processes.
+/// Linux has at most so many numbers for processes.
 const MOST: usize = 1 << 22;
 
 /// A child that serves a client.
@@ -129,20 +129,20 @@ impl Children {
         all.into_iter().for_each(|pid| self.tell(pid, now, why));
     }
 
-    /// End all at once.
-    pub fn kill_all(&mut self) {
-        let told: Vec<i32> = self.kills.drain(..).map(|kill| kill.pid).collect();
-        for pid in told.into_iter().chain(self.alive.iter().map(|(pid, _)| pid)) {
-            // ESRCH: it has ended in the meantime
-            let _ = self.signal(pid, Signal::SIGKILL);
-        }
+    /// Whoever was told to end has had the time for it.
+    pub fn wait_no_longer(&mut self, now: Instant) {
+        self.kills.iter_mut().for_each(|kill| kill.when = now);
     }
 
-    /// Signal a child's group, and the child where it has gone to another group.
+    /// Signal a child's group; and the child, until it was waited for: it may have gone to another group, or be
+    /// the one of its group that may not be killed.
     fn signal(&self, pid: i32, signal: Signal) -> Result<(), Errno> {
-        let group = killpg(Pid::from_raw(pid), signal);
-        // a child that was not waited for still has its number
-        if group.is_err() && self.alive.get(pid).is_some() { kill(Pid::from_raw(pid), signal) } else { group }
+        let child = Pid::from_raw(pid);
+        let group = killpg(child, signal);
+        let there = self.alive.get(pid).is_some();
+        // what a program does at SIGTERM it should do once
+        let reached = signal != Signal::SIGKILL && getpgid(Some(child)) == Ok(child);
+        if there && !reached { kill(child, signal) } else { group }
     }
 
     /// Do what is due by now.

@@ -29,9 +29,8 @@ mod by_epoll {
 
         /// Watch a client.
         pub fn watch(&mut self, client: OwnedFd, (serial, pid): Whose) -> Result<()> {
-            // EPOLLHUP comes unasked; once, since without a descriptor nothing takes the socket out again
-            let event =
-                EpollEvent::new(EpollFlags::EPOLLONESHOT, u64::from(serial) << 32 | u64::from(pid as u32));
+            // EPOLLHUP comes unasked; when it begins, since without a descriptor nothing takes the socket out again
+            let event = EpollEvent::new(EpollFlags::EPOLLET, u64::from(serial) << 32 | u64::from(pid as u32));
             self.0.add(client.as_fd(), event)
         }
 
@@ -50,7 +49,9 @@ mod by_epoll {
             }
             let mut events = [EpollEvent::empty(); 64];
             let n = self.0.wait(&mut events, EpollTimeout::ZERO).unwrap_or(0);
-            events[..n].iter().map(|event| ((event.data() >> 32) as u32, event.data() as i32)).collect()
+            // an error alone, such as the queue of errors that a program may ask for, is not the end
+            let gone = events[..n].iter().filter(|event| event.events().contains(EpollFlags::EPOLLHUP));
+            gone.map(|event| ((event.data() >> 32) as u32, event.data() as i32)).collect()
         }
     }
 }
@@ -83,7 +84,7 @@ mod by_poll {
             self.0.retain(|watched| watched.1 != whose);
         }
 
-        /// What to poll: POLLHUP and POLLERR come unasked.
+        /// What to poll: POLLHUP comes unasked.
         pub fn polled(&self) -> Vec<libc::pollfd> {
             let one = |watched: &(OwnedFd, Whose)| libc::pollfd {
                 fd: watched.0.as_raw_fd(),
@@ -95,14 +96,15 @@ mod by_poll {
 
         /// Whose clients have gone, now that [`Hangups::polled`] was polled. They are no longer watched.
         pub fn gone(&mut self, polled: &[libc::pollfd]) -> Vec<Whose> {
-            let gone = |watched: &(OwnedFd, Whose)| {
-                polled.iter().any(|one| {
-                    one.fd == watched.0.as_raw_fd() && one.revents & (libc::POLLHUP | libc::POLLERR) != 0
-                })
-            };
-            let (gone, kept) = std::mem::take(&mut self.0).into_iter().partition(gone);
-            self.0 = kept;
-            gone.into_iter().map(|watched| watched.1).collect()
+            let is_gone = |one: &libc::pollfd| one.revents & libc::POLLHUP != 0;
+            if !polled.iter().any(is_gone) {
+                return Vec::new();
+            }
+            // nobody has come or left since
+            let watched = std::mem::take(&mut self.0).into_iter().zip(polled);
+            let (gone, kept): (Vec<_>, Vec<_>) = watched.partition(|(_, one)| is_gone(one));
+            self.0 = kept.into_iter().map(|(watched, _)| watched).collect();
+            gone.into_iter().map(|((_, whose), _)| whose).collect()
         }
     }
 }

@@ -32,6 +32,8 @@ const BACK_OFF: Duration = Duration::from_millis(100);
 const BATCH: usize = 32;
 /// Paused and resumed are said once in such a time.
 const SAID_AGAIN: Duration = Duration::from_secs(1);
+/// Signals to stop that come closer together are one: timeout(1) and terminals send theirs twice.
+const ONE_SIGNAL: Duration = Duration::from_millis(100);
 
 /// What happened to whom since the start. Whoever was accepted is started, refused, or waiting.
 pub struct Counters {
@@ -73,6 +75,7 @@ struct Pause {
 struct Stop {
     grace_ends: Option<Instant>,
     signals: u32,
+    last: Instant,
 }
 
 /// The one process that accepts. What it writes to between two forks is copied for each child: most of that is
@@ -200,10 +203,10 @@ impl Parent {
         match ppoll(&mut fds, timeout, &SigSet::empty()) {
             // where a descriptor is ready, ppoll lets no signal in: a busy listener would keep all of them out
             Ok(()) => let_signals_in(),
-            // the loop goes round again
-            Err(Errno::ENOMEM) => std::thread::sleep(BACK_OFF),
-            // EINTR: a signal has come, which is what the loop looks at first
-            Err(_) => {}
+            // a signal has come, which is what the loop looks at first
+            Err(Errno::EINTR) => {}
+            // ENOMEM, or what no loop should meet without a rest
+            Err(_) => std::thread::sleep(BACK_OFF),
         }
         for (announced, polled) in self.announced.iter_mut().zip(&fds[hangups.end..]) {
             announced.ready = polled.revents != 0;
@@ -217,7 +220,9 @@ impl Parent {
 
     /// When there is something to do though nothing comes.
     fn due(&self) -> Option<Instant> {
-        let pause = self.pause.as_ref().and_then(|pause| pause.until);
+        // once nobody is accepted any more, only who waits is a reason to try again
+        let tries = self.listener.is_some() || !self.waiting.is_empty();
+        let pause = self.pause.as_ref().and_then(|pause| pause.until).filter(|_| tries);
         let grace = self.stop.as_ref().and_then(|stop| stop.grace_ends);
         let proxies = self.announced.iter().map(|announced| announced.deadline).min();
         [pause, grace, proxies, self.children.due(), self.reaper.due()].into_iter().flatten().min()
@@ -236,24 +241,32 @@ impl Parent {
 
     /// The first signal closes the door, the second ends the grace, the third all.
     fn heed_stop(&mut self, signal: Signal, now: Instant) {
-        let signals = stops_asked();
+        let asked = stops_asked();
         let stop = match &mut self.stop {
             Some(stop) => stop,
             none => {
                 log::stopping(signal, self.children.len(), self.options.grace);
                 notify("STOPPING=1");
                 self.listener = None;
-                none.insert(Stop { grace_ends: now.checked_add(self.options.grace), signals: 1 })
+                none.insert(Stop {
+                    grace_ends: now.checked_add(self.options.grace),
+                    signals: asked,
+                    last: now,
+                })
             }
         };
-        if signals > stop.signals || stop.grace_ends.is_some_and(|end| end <= now) {
-            let third = signals > stop.signals && stop.grace_ends.is_none();
-            stop.signals = signals;
+        let further = asked > stop.signals && now - stop.last >= ONE_SIGNAL;
+        stop.signals = asked;
+        if further {
+            stop.last = now;
+        }
+        if further || stop.grace_ends.is_some_and(|end| end <= now) {
+            let third = further && stop.grace_ends.is_none();
             stop.grace_ends = None;
             self.refuse_all("stopping");
             self.children.end_all(now, "stopping");
             if third {
-                self.children.kill_all();
+                self.children.wait_no_longer(now);
             }
         }
     }
@@ -317,7 +330,8 @@ impl Parent {
                     self.counters.accepted += 1;
                     self.arrived(socket, plain(peer), now);
                 }
-                Err(Errno::EAGAIN) => return,
+                // nobody is there, and nothing is missing
+                Err(Errno::EAGAIN) => return self.resume(),
                 // one client's trouble, or a signal: the next may be well; so many in a row are not the clients'
                 Err(
                     Errno::EINTR
@@ -374,6 +388,10 @@ impl Parent {
     fn admit(&mut self, client: Client, now: Instant) {
         let (source, since) = (Source::of(client.peer.ip()), now - self.counters.since);
         match self.limits.as_mut().map(|limits| limits.admit(source, since)) {
+            // not before those who wait already
+            None | Some(Ok(())) if self.backing_off(now) || !self.waiting.is_empty() => {
+                self.waiting.push_back(client);
+            }
             None | Some(Ok(())) => self.start(client, now),
             Some(Err(why)) => self.refuse(client.peer, why),
         }

@@ -2,13 +2,16 @@
 //! accepted is dropped, and it goes on as soon as there is some.
 
 use std::fs;
+use std::io::{Read, Write};
 use std::os::unix::fs::PermissionsExt;
 use std::os::unix::process::CommandExt;
 use std::path::Path;
 use std::process::Command;
 use std::time::{Duration, Instant};
 
-use crate::fixture::{REPLY, Reaper, Server, am_root, cpu_ticks, finish};
+use nix::sys::signal::Signal;
+
+use crate::fixture::{REPLY, Reaper, Server, am_root, assert_closed, cpu_ticks, finish};
 use crate::strace::{Follow, Strace, can_attach};
 use crate::support::{descriptors, has, wait_until};
 
@@ -19,7 +22,10 @@ trials!(
         every_shortage_that_fork_meets_is_waited_out,
         an_accept_that_fails_again_and_again_does_not_make_it_spin,
         a_wait_that_fails_is_made_again,
-        a_shortage_does_not_keep_it_from_stopping;
+        a_shortage_does_not_keep_it_from_stopping,
+        a_shortage_that_is_over_is_forgotten,
+        a_shortage_while_it_stops_does_not_make_it_spin,
+        who_comes_by_a_proxy_waits_behind_those_who_wait;
     once: ;
 );
 
@@ -212,4 +218,82 @@ fn a_shortage_does_not_keep_it_from_stopping(reaper: Reaper) {
     server.wait_log("prise: paused why=EMFILE ");
     let log = server.stop();
     assert!(log.contains("prise: stopped accepted=0 "), "{log}");
+}
+
+fn a_shortage_that_is_over_is_forgotten(reaper: Reaper) {
+    if !can_attach() {
+        return;
+    }
+    let mut server = Server::start(reaper, &[], &["cat"]);
+    let _held = server.connect();
+    server.wait_children(1);
+    let mut strace = Strace::attach(server.pid(), Follow::Parent, "accept4", "error=EMFILE:when=1");
+    // it looks for clients at each signal, and none is there
+    server.status();
+    server.wait_log("prise: paused why=EMFILE live=1/256\n");
+    server.wait_log("prise: resumed live=1/256\n");
+    strace.detach();
+    let ticks = ticks_in_a_second(&server);
+    assert!(ticks <= 5, "{ticks} ticks of 10 ms in a second");
+    server.stop();
+}
+
+fn a_shortage_while_it_stops_does_not_make_it_spin(reaper: Reaper) {
+    if !has("prlimit", "util-linux") || !can_attach() {
+        return;
+    }
+    // no descriptor for a client who then cannot come any more
+    let mut server = Server::start(reaper, &["--grace", "60"], &["cat"]);
+    let held = server.connect();
+    server.wait_children(1);
+    wait_until("its copy of the client's socket is closed", || descriptors(server.pid()) == server.held);
+    prlimit(server.pid(), &format!("--nofile={}:", next_descriptor(server.pid())));
+    let _waiting = server.connect();
+    server.wait_log("prise: paused why=EMFILE live=1/256\n");
+    server.signal(Signal::SIGTERM);
+    server.wait_log("prise: stopping ");
+    let ticks = ticks_in_a_second(&server);
+    assert!(ticks <= 5, "{ticks} ticks of 10 ms in a second");
+    assert_eq!(finish(held, b"held"), b"held");
+    server.ended();
+    // no process for a client who then is refused
+    let mut server = Server::start(reaper, &["--grace", "0"], &["sh", "-c", "trap '' TERM; echo up; cat"]);
+    let mut held = server.connect();
+    held.read_exact(&mut [0; 3]).unwrap();
+    let mut strace = Strace::attach(server.pid(), Follow::Parent, FORKS, "error=EAGAIN");
+    let mut waiting = server.connect();
+    server.wait_log("prise: paused why=EAGAIN live=1/256\n");
+    server.signal(Signal::SIGTERM);
+    assert_closed(&mut waiting);
+    server.wait_log("prise: refused peer=[0-9.:]+ why=stopping\n");
+    strace.detach();
+    let ticks = ticks_in_a_second(&server);
+    assert!(ticks <= 5, "{ticks} ticks of 10 ms in a second");
+    server.ended();
+}
+
+fn who_comes_by_a_proxy_waits_behind_those_who_wait(reaper: Reaper) {
+    if !can_attach() {
+        return;
+    }
+    let mut server = Server::start(reaper, &["--proxy-protocol", "127.0.0.1"], &["cat"]);
+    let mut clients: Vec<_> = (0..40).map(|_| server.connect()).collect();
+    wait_until("all are accepted", || server.status().waiting == 40);
+    let mut strace = Strace::attach(server.pid(), Follow::Parent, FORKS, "error=EAGAIN");
+    for client in &mut clients {
+        client.write_all(b"PROXY TCP4 192.0.2.7 192.0.2.80 40123 80\r\n").unwrap();
+    }
+    server.wait_log("prise: paused why=EAGAIN live=0/256\n");
+    let before = strace.injected();
+    std::thread::sleep(Duration::from_secs(1));
+    let tries = strace.injected() - before;
+    // ten times a second, and not once more for each who comes
+    assert!(tries <= 15, "{tries} tries in a second");
+    strace.detach();
+    for client in clients {
+        assert_eq!(finish(client, b"hello"), b"hello");
+    }
+    let status = server.at_rest();
+    assert_eq!((status.started, status.refused), (40, 0));
+    server.stop();
 }

@@ -24,6 +24,8 @@ const SHARE: u32 = 50;
 const CHEAP: Duration = Duration::from_micros(20);
 /// No sweep is put off for longer.
 const LONGEST: Duration = Duration::from_millis(500);
+/// Where a sweep goes on finding for longer, clients have their turn before the rest.
+const TURN: Duration = Duration::from_millis(5);
 
 /// What was born lately, and when the next sweep may be.
 pub struct Hint {
@@ -48,14 +50,14 @@ impl Reaper for Hint {
     }
 
     fn reap(&mut self, named: Option<i32>, now: Instant, ended: &mut Vec<Ended>) {
-        let Some(not_before) = self.not_before else { return self.sweep(now, ended) };
+        let Some(not_before) = self.not_before else { return self.sweep(ended) };
         // 0 and less would stand for groups
         ended.extend(named.filter(|&pid| pid > 0).and_then(wait4));
         self.ask_recent(now, ended);
         if not_before <= now {
-            self.sweep(now, ended);
+            self.sweep(ended);
         } else {
-            self.due = self.not_before;
+            self.put_off_until(not_before);
         }
     }
 
@@ -76,19 +78,27 @@ impl Hint {
         self.forget(ended);
     }
 
-    fn sweep(&mut self, now: Instant, ended: &mut Vec<Ended>) {
+    fn sweep(&mut self, ended: &mut Vec<Ended>) {
         let begun = Instant::now();
-        // the walk that finds nobody tells what a walk costs
         let mut walk = begun;
         while let Some(child) = wait4(-1) {
             ended.push(child);
             walk = Instant::now();
+            if walk - begun > TURN {
+                self.put_off_until(walk);
+                return self.forget(ended);
+            }
         }
         self.forget(ended);
-        // each child that was found has cost a walk too
-        let (cheap, took) = (walk.elapsed() <= CHEAP, begun.elapsed());
-        self.not_before = (!cheap).then(|| now + (took * SHARE).min(LONGEST));
+        // the walk that finds nobody tells what a walk costs, and each child that was found has cost one too
+        let over = Instant::now();
+        self.not_before = (over - walk > CHEAP).then(|| over + ((over - begun) * SHARE).min(LONGEST));
         self.due = None;
+    }
+
+    fn put_off_until(&mut self, then: Instant) {
+        self.not_before = Some(then);
+        self.due = Some(then);
     }
 
     fn forget(&mut self, ended: &[Ended]) {
