@@ -90,7 +90,7 @@ complete -c prise -n "__fish_prise_using_subcommand check" -l list -d 'List the 
 complete -c prise -n "__fish_prise_using_subcommand check" -l faults -d 'Make calls of the server and of its children fail too, one at a time, by strace'
 complete -c prise -n "__fish_prise_using_subcommand check" -l verbose -d 'Print what is done, step by step'
 complete -c prise -n "__fish_prise_using_subcommand check" -s h -l help -d 'Print help (see more with \'--help\')'
-complete -c prise -n "__fish_prise_using_subcommand serve" -l backlog -d 'How many clients may wait to be accepted' -r
+complete -c prise -n "__fish_prise_using_subcommand serve" -l backlog -d 'How many clients may wait to be accepted; not at a socket that is handed over' -r
 complete -c prise -n "__fish_prise_using_subcommand serve" -l max-children -d 'How many children there may be; the next client waits in the backlog' -r
 complete -c prise -n "__fish_prise_using_subcommand serve" -l per-ip -d 'How many clients one source may have at a time: an IPv4 address, or an IPv6 /64. One more is closed' -r
 complete -c prise -n "__fish_prise_using_subcommand serve" -l rate -d 'How many clients of one source may come in a time. One more is closed' -r
@@ -106,7 +106,7 @@ complete -c prise -n "__fish_prise_using_subcommand serve" -l proxy-protocol -d 
 complete -c prise -n "__fish_prise_using_subcommand serve" -l reaper -d 'How children that have ended are found' -r -f -a "hint\t'The child that SIGCHLD names, those born lately, and now and then all: as dear with ten thousand children as with ten'
 sigchld\t'waitpid(-1) until nobody is left, at each SIGCHLD: dearer the more children there are'"
 complete -c prise -n "__fish_prise_using_subcommand serve" -l hangup -d 'End a child whose client has wholly gone: reset, or closed both ways; not one that half-closed'
-complete -c prise -n "__fish_prise_using_subcommand serve" -l no-new-privs -d 'Have exec give children no more rights (set-user-ID, capabilities) than they have'
+complete -c prise -n "__fish_prise_using_subcommand serve" -l no-new-privs -d 'Have exec give children no more rights (set-user-ID, capabilities) than they have (Linux, FreeBSD)'
 complete -c prise -n "__fish_prise_using_subcommand serve" -l clear-env -d 'Give children nothing of this environment but PATH'
 complete -c prise -n "__fish_prise_using_subcommand serve" -s h -l help -d 'Print help (see more with \'--help\')'
 complete -c prise -n "__fish_prise_using_subcommand help; and not __fish_seen_subcommand_from client server check serve help" -f -a "client" -d 'The tutorial\'s clients, from an unused socket to a conversation'

@@ -90,7 +90,7 @@ pub enum Command {
 /// `prise serve`
 #[derive(Args)]
 pub struct Serve {
-    /// How many clients may wait to be accepted
+    /// How many clients may wait to be accepted; not at a socket that is handed over
     #[arg(long, value_name = "N", default_value_t = 4096, value_parser = value_parser!(i32).range(1..))]
     backlog: i32,
     /// How many children there may be; the next client waits in the backlog
@@ -117,7 +117,7 @@ pub struct Serve {
     /// Where the file tree of children begins
     #[arg(long, value_name = "DIR")]
     chroot: Option<PathBuf>,
-    /// Have exec give children no more rights (set-user-ID, capabilities) than they have
+    /// Have exec give children no more rights (set-user-ID, capabilities) than they have (Linux, FreeBSD)
     #[arg(long)]
     no_new_privs: bool,
     /// How much CPU a child may use

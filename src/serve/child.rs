@@ -1,6 +1,8 @@
 //! Everything between fork and exec, in order.
 
 use std::ffi::{CStr, CString, OsStr};
+use std::fs::File;
+use std::io::Read;
 use std::net::SocketAddr;
 use std::os::fd::{AsRawFd, OwnedFd};
 use std::os::unix::ffi::OsStrExt;
@@ -9,11 +11,17 @@ use std::path::PathBuf;
 use nix::errno::Errno;
 use nix::sys::signal::{SigSet, SigmaskHow, sigprocmask};
 use nix::sys::socket::{SockaddrStorage, getsockname};
-use nix::unistd::{Pid, chdir, chroot, dup2_stdin, dup2_stdout, setpgid};
+use nix::sys::stat::{SFlag, stat};
+use nix::sys::wait::waitpid;
+use nix::unistd::{
+    AccessFlags, ForkResult, Pid, access, chdir, chroot, dup2_stderr, dup2_stdin, dup2_stdout, pipe, setpgid,
+    write,
+};
 
 use crate::error::Exit;
 use crate::ffi::{
-    _exit, Allowance, Strings, become_user, closefrom_3, default_disposition, execve, no_new_privs, setrlimit,
+    _exit, Allowance, Strings, become_user, closefrom_3, default_disposition, execve, fork, no_new_privs,
+    setrlimit,
 };
 use crate::serve::{env, listener, log, tutorial};
 
@@ -27,6 +35,8 @@ pub struct Recipe {
     pub environment: Strings,
     /// The signals whose disposition here is not the default: few, where setting all would be thirty calls.
     pub signals: Vec<i32>,
+    /// What its stderr is, where the server's is another.
+    pub log: Option<OwnedFd>,
     /// Where its file tree begins.
     pub chroot: Option<PathBuf>,
     /// What it is allowed less of.
@@ -88,9 +98,19 @@ fn prepare(recipe: &Recipe, client: OwnedFd) -> Result<(), Step> {
     // descriptors: 0 and 1 are the client's socket itself, 2 is the log, and there is no other
     dup2_stdin(&client).map_err(at("dup2"))?;
     dup2_stdout(&client).map_err(at("dup2"))?;
+    if let Some(log) = &recipe.log {
+        dup2_stderr(log).map_err(at("dup2"))?;
+    }
     // all above 2 are closed at once, the client's first copy too
     std::mem::forget(client);
     closefrom_3();
+
+    restrict(recipe)
+}
+
+/// Give up what the program is not to have.
+fn restrict(recipe: &Recipe) -> Result<(), Step> {
+    let at = |step: &'static str| move |errno| (step, errno);
 
     // its place
     if let Some(folder) = &recipe.chroot {
@@ -111,6 +131,41 @@ fn prepare(recipe: &Recipe, client: OwnedFd) -> Result<(), Step> {
         no_new_privs().map_err(at("no-new-privs"))?;
     }
     Ok(())
+}
+
+/// Try in a child what each child will do, and whether the program can be run: why not is better said now than to
+/// each client. Where not even that child can be made, it is too early to tell.
+pub fn rehearse(recipe: &Recipe) -> Option<(String, Errno)> {
+    let (said, say) = pipe().ok()?;
+    match fork().ok()? {
+        ForkResult::Child => {
+            // no memory is asked for, of which there may be too little now
+            if let Err((step, errno)) = restrict(recipe).and_then(|()| can_run(recipe)) {
+                let _ = write(&say, &(errno as i32).to_ne_bytes());
+                let _ = write(&say, step.as_bytes());
+            }
+            _exit(0)
+        }
+        ForkResult::Parent { child } => {
+            drop(say);
+            let mut text = Vec::new();
+            // what cannot be read or waited for was not said
+            let _ = File::from(said).read_to_end(&mut text);
+            let _ = waitpid(child, None);
+            let (errno, step) = text.split_first_chunk()?;
+            Some((String::from_utf8_lossy(step).into(), Errno::from_raw(i32::from_ne_bytes(*errno))))
+        }
+    }
+}
+
+fn can_run(recipe: &Recipe) -> Result<(), Step> {
+    let runs = |file: &CString| {
+        let file = file.as_c_str();
+        let is_file = |mode| SFlag::from_bits_truncate(mode) & SFlag::S_IFMT == SFlag::S_IFREG;
+        stat(file).is_ok_and(|stat| is_file(stat.st_mode)) && access(file, AccessFlags::X_OK).is_ok()
+    };
+    let found = recipe.files.is_empty() || recipe.files.iter().any(runs);
+    if found { Ok(()) } else { Err(("exec", Errno::ENOENT)) }
 }
 
 /// Where the client's connection arrived.

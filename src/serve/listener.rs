@@ -55,6 +55,12 @@ impl Display for Address {
 }
 
 impl Address {
+    /// Whether this address is what was asked for; a port alone may be on any address of this machine.
+    fn is_met_by(&self, bound: SocketAddr) -> Result<bool, Error> {
+        let host = self.host.is_none() || plain(self.resolve()?).ip() == bound.ip();
+        Ok(host && (self.port == 0 || self.port == bound.port()))
+    }
+
     fn resolve(&self) -> Result<SocketAddr, Error> {
         let Some(host) = &self.host else {
             return Ok((Ipv4Addr::UNSPECIFIED, self.port).into());
@@ -79,7 +85,9 @@ impl Address {
 /// # Errors
 /// [`Error::Denied`] for what was asked, [`Error::System`] for a call that failed.
 pub fn open(address: Option<&Address>, backlog: i32) -> Result<(OwnedFd, SocketAddr), Error> {
-    let listener = match (handed_over()?, address) {
+    let handed = handed_over()?;
+    let is_handed = handed.is_some();
+    let listener = match (handed, address) {
         (Some(listener), _) => listener,
         (None, Some(address)) => bound(address.resolve()?, backlog)?,
         (None, None) => {
@@ -91,12 +99,13 @@ pub fn open(address: Option<&Address>, backlog: i32) -> Result<(OwnedFd, SocketA
     fcntl(&listener, FcntlArg::F_SETFL(OFlag::O_NONBLOCK)).map_err(system("fcntl"))?;
     let bound: SockaddrStorage = getsockname(listener.as_raw_fd()).map_err(system("getsockname"))?;
     let bound = std_address(&bound).ok_or_else(|| Error::Denied("the socket is not one of TCP".into()))?;
-    match address {
-        Some(asked) if asked.port != 0 && asked.port != bound.port() => {
-            Err(Error::Denied(format!("a socket on {bound} was handed over, and {asked} asked for")))
-        }
-        _ => Ok((listener, bound)),
+    if is_handed
+        && let Some(asked) = address
+        && !asked.is_met_by(bound)?
+    {
+        return Err(Error::Denied(format!("a socket on {bound} was handed over, and {asked} asked for")));
     }
+    Ok((listener, bound))
 }
 
 fn bound(address: SocketAddr, backlog: i32) -> Result<OwnedFd, Error> {

@@ -5,13 +5,17 @@
 use std::fmt::{self, Arguments, Display, Formatter, Write};
 use std::io::stderr;
 use std::net::SocketAddr;
-use std::os::fd::AsFd;
+use std::os::fd::{AsFd, AsRawFd, OwnedFd};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed};
 use std::time::Duration;
 
+use nix::errno::Errno;
+use nix::fcntl::{OFlag, open};
 use nix::poll::{PollFd, PollFlags, poll};
 use nix::sys::signal::Signal;
-use nix::unistd::write;
+use nix::sys::socket::{MsgFlags, send};
+use nix::sys::stat::{Mode, SFlag, fstat};
+use nix::unistd::{dup2_stderr, write};
 
 use crate::ffi::Ended;
 use crate::serve::parent::Counters;
@@ -20,6 +24,8 @@ use crate::serve::parent::Counters;
 static LOST: AtomicU64 = AtomicU64::new(0);
 /// Whether the last line was one of them.
 static STALLED: AtomicBool = AtomicBool::new(false);
+/// Whether stderr is a socket.
+static SOCKET: AtomicBool = AtomicBool::new(false);
 
 /// How long a reader of the log that has kept up so far may take to make room, in milliseconds.
 const PATIENCE: u8 = 50;
@@ -48,6 +54,36 @@ impl Write for Line {
     }
 }
 
+/// See to it that no line waits for its reader, whatever children write to the same pipe or socket in the moment
+/// between the look and the write. A pipe is opened anew, not to block; where that was done, gives what stderr was:
+/// it is the children's.
+pub fn never_wait() -> Option<OwnedFd> {
+    let stderr = stderr();
+    match SFlag::from_bits_truncate(fstat(&stderr).ok()?.st_mode) & SFlag::S_IFMT {
+        SFlag::S_IFSOCK => SOCKET.store(true, Relaxed),
+        SFlag::S_IFIFO => {
+            // elsewhere than on Linux this gives the same, and nothing else is to be had; nor of another user's pipe
+            let how = OFlag::O_WRONLY | OFlag::O_NONBLOCK | OFlag::O_CLOEXEC;
+            let own = open("/proc/self/fd/2", how, Mode::empty()).ok()?;
+            let shared = stderr.as_fd().try_clone_to_owned().ok()?;
+            dup2_stderr(&own).ok()?;
+            return Some(shared);
+        }
+        // a file takes everything, and a terminal's user is there to see
+        _ => {}
+    }
+    None
+}
+
+fn put(line: &[u8]) -> Result<usize, Errno> {
+    let stderr = stderr();
+    if SOCKET.load(Relaxed) {
+        send(stderr.as_raw_fd(), line, MsgFlags::MSG_DONTWAIT)
+    } else {
+        write(&stderr, line)
+    }
+}
+
 /// Write a line. A line for which there is no room is lost, and counted: who reads the log is waited for a
 /// moment after a burst, and not at all once it has stalled.
 fn line(text: Arguments) {
@@ -59,7 +95,8 @@ fn line(text: Arguments) {
     let mut ready = [PollFd::new(stderr.as_fd(), PollFlags::POLLOUT)];
     let patience = if STALLED.load(Relaxed) { 0 } else { PATIENCE };
     let room = poll(&mut ready, patience).is_ok_and(|n| n > 0);
-    let lost = !room || write(&stderr, &line.bytes[..=line.len]).is_err();
+    let line = &line.bytes[..=line.len];
+    let lost = !room || put(line) != Ok(line.len());
     // a page that is not written to is not copied
     if lost != STALLED.load(Relaxed) {
         STALLED.store(lost, Relaxed);

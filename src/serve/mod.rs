@@ -19,12 +19,12 @@ mod reaper;
 mod table;
 mod tutorial;
 
-use std::ffi::{CString, OsStr, OsString};
+use std::ffi::{CString, OsString};
 use std::os::unix::ffi::OsStrExt;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::time::Duration;
 
-use nix::unistd::{AccessFlags, Group, User, access, geteuid};
+use nix::unistd::{Group, User, geteuid};
 
 pub use self::listener::Address;
 pub use self::network::Network;
@@ -96,7 +96,32 @@ pub fn main(request: Request) -> Result<Exit, Error> {
         return Err(Error::Denied("only root may use --user and --chroot".into()));
     }
     let identity = request.user.as_deref().map(identity).transpose()?;
+    let mut recipe = Recipe {
+        program: Strings::new(program),
+        files,
+        environment: Strings::new(env::base(request.clear_env)),
+        signals: Vec::new(), // the parent knows which, once it has set its own
+        log: None,
+        chroot: request.chroot,
+        allowances: request.allowances,
+        identity,
+        no_new_privs: request.no_new_privs,
+    };
+    match child::rehearse(&recipe) {
+        None => {}
+        Some((step, _)) if step == "exec" => {
+            let name = request.program[0].to_string_lossy();
+            return Err(Error::Denied(format!("{name}: no such program, or it cannot be run")));
+        }
+        Some((step, errno)) => {
+            return Err(Error::Denied(format!(
+                "no child could begin: {step}: {}",
+                errno::Errno(errno as i32)
+            )));
+        }
+    }
     let (listener, address) = listener::open(request.address.as_ref(), request.backlog)?;
+    recipe.log = log::never_wait();
     let options = Options {
         max_children: request.max_children,
         per_ip: request.per_ip,
@@ -106,16 +131,7 @@ pub fn main(request: Request) -> Result<Exit, Error> {
         grace: request.grace,
         proxies: request.proxies,
         reaper: request.reaper,
-        recipe: Recipe {
-            program: Strings::new(program),
-            files,
-            environment: Strings::new(env::base(request.clear_env)),
-            signals: Vec::new(), // the parent knows which, once it has set its own
-            chroot: request.chroot,
-            allowances: request.allowances,
-            identity,
-            no_new_privs: request.no_new_privs,
-        },
+        recipe,
     };
     let cap = options.max_children;
     let parent = Parent::new(options, listener)?;
@@ -129,8 +145,7 @@ pub fn main(request: Request) -> Result<Exit, Error> {
     Ok(Exit::Success)
 }
 
-/// The program's words, and the files that it may be; that there is no such program is better said now than
-/// to each client.
+/// The program's words, and the files that it may be.
 fn program(request: &Request) -> Result<(Vec<CString>, Vec<CString>), Error> {
     let words = request.program.iter().map(|word| CString::new(word.as_bytes()));
     let words: Vec<CString> = words
@@ -138,14 +153,6 @@ fn program(request: &Request) -> Result<(Vec<CString>, Vec<CString>), Error> {
         .map_err(|_| Error::Denied("a NUL in the program's arguments".into()))?;
     let Some(name) = words.first() else { return Ok((words, Vec::new())) };
     let files = child::files(name);
-    let runs = |file: &CString| {
-        Path::new(OsStr::from_bytes(file.as_bytes())).is_file()
-            && access(file.as_c_str(), AccessFlags::X_OK).is_ok()
-    };
-    if request.chroot.is_none() && !files.iter().any(runs) {
-        let name = name.to_string_lossy();
-        return Err(Error::Denied(format!("{name}: no such program, or it cannot be run")));
-    }
     Ok((words, files))
 }
 

@@ -102,11 +102,13 @@ fn what_is_handed_over_and_does_not_listen_is_denied() {
     let (code, stderr) = denied(command.args(["serve", "--", "cat"]));
     assert_eq!(code, Some(100), "{stderr}");
     let launcher = handing(&["AF_INET", "SOCK_STREAM", "listen", "0", "1", "keep"]);
-    let mut command = Command::new(launcher[0]);
-    command.args(&launcher[1..]).args([env!("CARGO_BIN_EXE_prise"), "serve", "1", "--", "cat"]);
-    let (code, stderr) = denied(&mut command);
-    assert_eq!(code, Some(100), "{stderr}");
-    assert!(stderr.contains("was handed over, and 0.0.0.0:1 asked for"), "{stderr}");
+    for (asked, said) in [("1", "0.0.0.0:1"), ("127.0.0.2:0", "127.0.0.2:0"), ("[::1]:0", "[::1]:0")] {
+        let mut command = Command::new(launcher[0]);
+        command.args(&launcher[1..]).args([env!("CARGO_BIN_EXE_prise"), "serve", asked, "--", "cat"]);
+        let (code, stderr) = denied(&mut command);
+        assert_eq!(code, Some(100), "{stderr}");
+        assert!(stderr.contains(&format!("was handed over, and {said} asked for")), "{stderr}");
+    }
 }
 
 #[track_caller]

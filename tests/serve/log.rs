@@ -19,6 +19,7 @@ trials!(
         every_line_is_one_write,
         a_log_that_nobody_reads_stops_nothing_and_lost_lines_are_counted,
         a_log_whose_reader_has_gone_stops_nothing,
+        a_pipe_that_children_fill_cannot_hold_the_server_up,
         it_serves_with_stdin_stdout_and_stderr_closed;
     once: what_is_asked_wrongly_is_100,
         a_call_that_fails_at_the_start_is_111,
@@ -54,6 +55,8 @@ fn what_is_asked_wrongly_is_100() {
         &["--user", "root:no-such-group", "127.0.0.1:0"],
         &["127.0.0.1:0", "--", "no-such-program-at-all"],
         &["127.0.0.1:0", "--", "/no/such/program"],
+        &["--nofile", "9999999999", "127.0.0.1:0"],
+        &["--chroot", "/no/such/folder", "127.0.0.1:0"],
         // neither a folder, nor nothing, nor what is not executable is a program
         &["127.0.0.1:0", "--", "/"],
         &["127.0.0.1:0", "--", ""],
@@ -119,7 +122,9 @@ fn every_line_is_as_documented(reaper: Reaper) {
     server.status();
     let mut log = server.stop();
     // what a server with other options says
-    let mut server = Server::start(reaper, &["--chroot", "/no/such/folder"], &["/bin/true"]);
+    let root = tempfile::tempdir().unwrap();
+    let mut server = Server::start(reaper, &["--chroot", root.path().to_str().unwrap()], &[]);
+    root.close().unwrap();
     assert_closed(&mut server.connect());
     server.at_rest();
     log += &server.stop();
@@ -236,6 +241,37 @@ fn a_log_that_nobody_reads_stops_nothing_and_lost_lines_are_counted(reaper: Reap
     // one of listening, two of start, two of end, and what was refused
     assert_eq!(written + status.lost, 1 + 2 + 2 + 2000, "{status:?}");
     assert!(before.lines().all(|line| line.starts_with("prise: ")), "{before}");
+    running.signal(nix::sys::signal::Signal::SIGTERM);
+    assert_eq!(running.wait().code(), Some(0));
+}
+
+/// The flags of a process's stderr, as fcntl(2) gives them.
+fn stderr_flags(pid: u32) -> i32 {
+    let told = std::fs::read_to_string(format!("/proc/{pid}/fdinfo/2")).expect("stderr is open");
+    let flags = told.lines().find_map(|line| line.strip_prefix("flags:"));
+    i32::from_str_radix(flags.expect("flags are told").trim(), 8).expect("in octal")
+}
+
+fn a_pipe_that_children_fill_cannot_hold_the_server_up(reaper: Reaper) {
+    let mut command = serve(reaper, &[], &["sh", "-c", "yes >&2 & cat"]);
+    let (mut running, reader, port) = start_unread(&mut command);
+    let flood = connect(port);
+    // between a look at the pipe and a write to it, a child may take the last room: the server's never waits
+    let nonblocking = nix::libc::O_NONBLOCK;
+    wait_until("the child executes its program", || {
+        offspring(running.pid()).iter().any(|&child| !offspring(child).is_empty())
+    });
+    assert_ne!(stderr_flags(running.pid()) & nonblocking, 0);
+    // a program's does, as it expects
+    assert_eq!(stderr_flags(offspring(running.pid())[0]) & nonblocking, 0);
+    for _ in 0..20 {
+        let mut client = connect(port);
+        client.write_all(b"hello").unwrap();
+        client.read_exact(&mut [0; 5]).expect("it is served");
+        reset(client);
+    }
+    drop(reader);
+    assert_eq!(finish(flood, b"hello"), b"hello");
     running.signal(nix::sys::signal::Signal::SIGTERM);
     assert_eq!(running.wait().code(), Some(0));
 }

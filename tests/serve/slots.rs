@@ -65,8 +65,11 @@ fn a_program_that_cannot_be_executed_leaves_its_slot(reaper: Reaper) {
 }
 
 fn a_child_whose_step_fails_leaves_its_slot(reaper: Reaper) {
-    let mut server =
-        Server::start(reaper, &["--max-children", "1", "--chroot", "/nowhere/at/all"], &["/bin/true"]);
+    let root = tempfile::tempdir().unwrap();
+    let options = ["--max-children", "1", "--chroot", root.path().to_str().unwrap()];
+    let mut server = Server::start(reaper, &options, &[]);
+    // what was there at the start is there no more
+    root.close().unwrap();
     (0..20).for_each(|_| assert_closed(&mut server.connect()));
     wait_until("20 times 111", || server.logged(" exit=111 ") == 20);
     assert_eq!(server.logged(" step=chroot why="), 20);
