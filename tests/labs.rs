@@ -162,7 +162,8 @@ impl Stage {
         });
         let printed = session.tell(&ours, PATIENCE);
         if command.contains("/server --port") && command.contains(" & ") {
-            support::wait_until("the server listens", || ports.iter().any(|(_, port)| listens(*port)));
+            let what = format!("the server listens on {ports:?}; it has printed: {printed}");
+            support::wait_until(&what, || ports.iter().any(|(_, port)| listens(*port)));
         }
         ports.iter().fold(printed.replace(&labs, "target/labs"), |printed, (shown, port)| {
             printed.replace(&port.to_string(), shown)

@@ -85,7 +85,7 @@ fn compare(size: Size) -> (Comparison, Comparison, String) {
     let mut text = format!(
         "\n{} rounds of {} ms for each server, {} clients at once. A cell: median (lowest to highest).\n\n\
          ### The tutorial's child, without exec\n\n{}\n\
-         Of the CPU time of {} processors, `prise serve`, the fastest, and its children had {:.0} %, the clients {:.0} %, \
+         Of the CPU time of {} processors, `prise serve` and its children had {:.0} %, the clients {:.0} %, \
          and others on this machine the rest. Two threads of clients instead of one gave {} times its connections per \
          second.\n\n\
          ### A program executed for each client\n\n{}",
