@@ -498,7 +498,11 @@ impl<T: Copy> Unforked<T> {
     pub fn with_room(room: usize) -> Result<Unforked<T>> {
         let size = room.max(1).checked_mul(size_of::<T>()).ok_or(Errno::ENOMEM)?;
         let protection = libc::PROT_READ | libc::PROT_WRITE;
+        // the BSDs reserve nothing for what is not written to
+        #[cfg(target_os = "linux")]
         let flags = libc::MAP_PRIVATE | libc::MAP_ANON | libc::MAP_NORESERVE;
+        #[cfg(not(target_os = "linux"))]
+        let flags = libc::MAP_PRIVATE | libc::MAP_ANON;
         // SAFETY: a mapping at an address that the kernel chooses changes no memory that is in use.
         let address = unsafe { libc::mmap(ptr::null_mut(), size, protection, flags, -1, 0) };
         if address == libc::MAP_FAILED {
