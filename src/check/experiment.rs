@@ -2,12 +2,15 @@
 
 use std::cell::RefCell;
 use std::io;
-use std::net::{TcpListener, UdpSocket};
+use std::net::UdpSocket;
+use std::os::fd::AsRawFd;
 use std::process::Stdio;
 use std::sync::Mutex;
+use std::sync::atomic::{AtomicU16, Ordering};
 use std::time::Duration;
 
 use nix::errno::Errno;
+use nix::sys::socket::{AddressFamily, SockFlag, SockType, SockaddrIn, bind, socket};
 
 use crate::check::Options;
 use crate::check::peer::{Answer, Peer};
@@ -160,9 +163,12 @@ impl<'a> Experiment<'a> {
 /// while this one runs: the UDP port of the same number stands for the right to it.
 pub fn free_port() -> u16 {
     static RIGHT: Mutex<Option<UdpSocket>> = Mutex::new(None);
+    static NEXT: AtomicU16 = AtomicU16::new(0);
     let start = (std::process::id() as u16).wrapping_mul(97) % 20_000;
-    let candidates = (0..20_000).map(|n| 12_000 + (start + n) % 20_000);
-    let unbound = |port: u16| TcpListener::bind(("0.0.0.0", port)).is_ok() && !system::listens(port);
+    let candidates = std::iter::repeat_with(|| NEXT.fetch_add(1, Ordering::Relaxed) % 20_000)
+        .map(|n| 12_000 + (start + n) % 20_000)
+        .take(20_000);
+    let unbound = |port: u16| can_be_bound(port) && !system::listens(port);
     // a server that forgets htons() may have the port that it means, and no client takes it first
     let usable = |port: &u16| {
         let swapped = port.swap_bytes();
@@ -179,6 +185,14 @@ pub fn free_port() -> u16 {
         }
     }
     8888
+}
+
+/// Whether a server that does not set SO_REUSEADDR could bind to a port, too: what other servers have left in
+/// TIME_WAIT is in its way.
+fn can_be_bound(port: u16) -> bool {
+    socket(AddressFamily::Inet, SockType::Stream, SockFlag::empty(), None)
+        .and_then(|socket| bind(socket.as_raw_fd(), &SockaddrIn::new(0, 0, 0, 0, port)))
+        .is_ok()
 }
 
 /// What the server says on stdout and stderr when it does not start. The pipe bounds it.
