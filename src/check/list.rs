@@ -121,7 +121,7 @@ pub const CHECKS: &[Check] = &[
         name: "own-memory",
         claim: "sends none of its own memory",
         why: "bytes behind a string are whatever the program keeps there: keys, other clients' data",
-        mend: "write() as many bytes as the answer has: strlen(), or the size of its buffer",
+        mend: "write() as many bytes as the answer has: strlen(), not the size of a longer buffer",
         page: "write(2)",
         run: conversation::own_memory,
     },
