@@ -215,6 +215,44 @@ fn a_server_that_ignores_sigterm_fails_that_check_and_is_gone_afterwards() {
 }
 
 #[test]
+fn the_examiners_own_children_are_left_alone() {
+    // as those are that a shell has started before its exec
+    let nap = format!("sleep 95.{:06}", std::process::id());
+    let examine = format!("{nap} & exec '{PRISE}' check --only answers,stops --format tap -- \"$@\"");
+    let mut command = Command::new("sh");
+    command.args(["-c", &examine, "sh", PRISE, "server", "fork", "--port", "{port}"]);
+    let mut running = start_piped(&mut command);
+    let status = running.wait();
+    assert_eq!(status.code(), Some(0), "{}{}", running.stdout(), running.stderr());
+    assert!(support::processes().iter().any(|process| process.command == nap), "{nap} is gone");
+}
+
+#[test]
+fn who_ignores_sigchld_does_not_make_the_examiner_or_the_server_ignore_it() {
+    if !support::has("perl", "perl-base") {
+        return;
+    }
+    let mut command = Command::new("perl");
+    command.args(["-e", "$SIG{CHLD} = 'IGNORE'; exec @ARGV or die", PRISE, "check", "--format", "tap"]);
+    command.args(["--only", "no-zombies,stops", "--", "sh", "-c", "exec \"$0\" \"$@\""]);
+    command.args([PRISE, "server", "fork", "--no-reap", "--port", "{port}"]);
+    let mut running = start_piped(&mut command);
+    assert_eq!(running.wait().code(), Some(1), "{}", running.stderr());
+    let found = running.stdout();
+    assert!(found.contains("not ok 1 - no-zombies") && found.contains("\nok 2 - stops"), "{found}");
+}
+
+#[test]
+fn another_server_on_the_port_is_not_examined_in_its_place() {
+    let other = std::net::TcpListener::bind("0.0.0.0:0").expect("a port can be had");
+    let port = other.local_addr().expect("it is bound").port().to_string();
+    let findings = check(&["--port", &port], &[PRISE, "server", "fork", "--port", &port]);
+    assert_eq!(findings.code, Some(3), "{}", findings.stdout);
+    let said = format!("something else listens on port {port}");
+    assert!(findings.stderr.contains(&said), "{}", findings.stderr);
+}
+
+#[test]
 fn ctrl_c_leaves_no_process_behind_at_any_step() {
     let mut steps = vec![
         ("answers", "start the server"),
@@ -283,7 +321,7 @@ fn the_findings_are_json() {
         return;
     }
     let findings = check(
-        &["--format", "json", "--only", "answers,no-zombies"],
+        &["--format", "json", "--verbose", "--only", "answers,no-zombies"],
         &[PRISE, "server", "fork", "--no-reap", "--port", "{port}"],
     );
     let query = "import json, sys

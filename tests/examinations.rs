@@ -101,6 +101,14 @@ fn ours() -> Vec<Case> {
         Case::new("the_twin_of_server_fork_holds_all", &[&twin, "--port", "{port}"], &[])
             .with(&["--faults"])
             .unseen(&never),
+        // started by a script that has left it a child
+        Case::new(
+            "server_fork_with_a_helper_holds_all",
+            &["sh", "-c", "sleep 600 & exec \"$0\" \"$@\"", PRISE, "server", "fork", "--port", "{port}"],
+            &[],
+        )
+        .with(&["--faults"])
+        .unseen(&never),
         Case::new(
             "server_fork_that_does_not_reap",
             &[PRISE, "server", "fork", "--no-reap", "--port", "{port}"],
@@ -137,10 +145,34 @@ fn tutorial(listings: &Listings) -> Vec<Case> {
     vec![case("server/fork", &[], &[]), case("server/loop", &["--expect", "Salut"], &["pieces"])]
 }
 
+/// Servers that send back what they read, by a process for each client.
+fn echoes() -> Vec<Case> {
+    let echo = |name: &str, server: &[&str], fails: &[&str]| {
+        Case::new(name, server, fails)
+            .with(&["--send", "hello\\n", "--expect", "hello"])
+            .unseen(&["log-once"])
+    };
+    // a shell that waits for the server is not the server
+    let behind_a_script =
+        |extra: &'static str| ["sh", "-c", "python3 -c \"$0\" \"$@\"; exit $?", ECHO, "{port}", extra];
+    vec![
+        echo("an_echo_by_ipv6_alone", &["python3", "-c", ECHO, "{port}", "v6"], &[]),
+        echo("an_echo_without_so_reuseaddr", &["python3", "-c", ECHO, "{port}", "first"], &["restarts"]),
+        echo("an_echo_behind_a_script", &behind_a_script(""), &[]),
+        echo("an_echo_behind_a_script_that_leaks", &behind_a_script("leaks"), &["descriptors"]),
+        echo(
+            "an_echo_behind_a_script_that_gives_up",
+            &behind_a_script("gives-up"),
+            &["fork-fails", "out-of-descriptors"],
+        ),
+    ]
+}
+
 /// Servers of other makes, each with the mistakes that its kind invites.
 fn others(folder: &Path) -> Vec<Case> {
     let mut cases = Vec::new();
     if has("python3", "python3") {
+        cases.extend(echoes());
         cases.push(
             Case::new(
                 "threads_of_socketserver",
@@ -183,6 +215,41 @@ fn compiled(folder: &Path, name: &str, source: &str) -> String {
     assert!(built.success(), "{name} does not compile");
     program.display().to_string()
 }
+
+const ECHO: &str = "import os, signal, socket, sys, time
+how = sys.argv[2]
+def reap(*_):
+    try:
+        while os.waitpid(-1, os.WNOHANG)[0]: pass
+    except ChildProcessError: pass
+def failed():
+    if how == 'gives-up': sys.exit(1)
+    time.sleep(0.1)
+s = socket.socket(socket.AF_INET6 if how == 'v6' else socket.AF_INET)
+if how == 'v6': s.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
+if how != 'first': s.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+try: s.bind(('', int(sys.argv[1])))
+except OSError: sys.exit(1)
+s.listen(1000)
+signal.signal(signal.SIGCHLD, reap)
+while True:
+    try: c, _ = s.accept()
+    except OSError:
+        failed()
+        continue
+    try: child = os.fork()
+    except OSError: failed()
+    else:
+        if child == 0:
+            try:
+                while piece := c.recv(1000): c.sendall(piece)
+            except OSError: pass
+            os._exit(0)
+    if how == 'leaks':
+        try: os.open('/dev/null', os.O_RDONLY)
+        except OSError: pass
+    c.close()
+";
 
 const THREADS: &str = "import socket, socketserver, sys
 class Handler(socketserver.BaseRequestHandler):

@@ -3,20 +3,21 @@
 use std::cell::RefCell;
 use std::io;
 use std::net::UdpSocket;
-use std::os::fd::AsRawFd;
+use std::os::fd::{AsFd, AsRawFd};
 use std::process::Stdio;
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicU16, Ordering};
 use std::time::Duration;
 
 use nix::errno::Errno;
+use nix::poll::{PollFd, PollFlags, poll};
 use nix::sys::socket::{AddressFamily, SockFlag, SockType, SockaddrIn, bind, socket};
 
-use crate::check::Options;
 use crate::check::peer::{Answer, Peer};
 use crate::check::subject::{Subject, wait_until};
 use crate::check::system::{self, in_time_wait};
 use crate::check::verdict::{Cut, Failure, Verdict};
+use crate::check::{Format, Options};
 use crate::error::{Error, perror};
 use crate::ffi;
 use crate::stdio::printf;
@@ -40,8 +41,11 @@ impl<'a> Experiment<'a> {
     /// Keep a step, and print it if that is asked.
     pub fn step(&self, step: impl Into<String>) {
         let step = step.into();
-        if self.options.verbose {
-            printf!("        {step}\n");
+        match self.options.format {
+            _ if !self.options.verbose => {}
+            Format::Human => printf!("        {step}\n"),
+            // what reads the findings does not want them
+            Format::Tap | Format::Json => eprintln!("        {step}"),
         }
         self.steps.borrow_mut().push(step);
     }
@@ -74,8 +78,13 @@ impl<'a> Experiment<'a> {
     /// The same, with its stdout there.
     pub fn start_printing_to(&self, stdout: Stdio) -> Result<Subject, Error> {
         if let Some(port) = self.options.port {
+            // the check before has ended its server
+            if !wait_until(Duration::from_secs(5), || !system::listens(port)) {
+                let other = format!("something else listens on port {port}");
+                return Err(self.interrupted().unwrap_or(Error::NotStarted(other)));
+            }
             // a server that does not set SO_REUSEADDR is not to fail every check for that
-            wait_until(TIME_WAIT, || !system::listens(port) && !in_time_wait(port));
+            wait_until(TIME_WAIT, || !in_time_wait(port));
         }
         self.start_on(self.free_port(), stdout)
     }
@@ -88,6 +97,11 @@ impl<'a> Experiment<'a> {
             && !wait_until(Duration::from_millis(30), || subject.ended().is_some());
         if !listens {
             return Err(self.interrupted().unwrap_or(Error::NotStarted(self.why_not_started(&mut subject))));
+        }
+        if !subject.get_to_know() {
+            let other =
+                format!("process {} is another user's, whom this one may not examine, nor end", subject.pid);
+            return Err(Error::NotStarted(other));
         }
         Ok(subject)
     }
@@ -131,10 +145,22 @@ impl<'a> Experiment<'a> {
         bytes.starts_with(&self.options.expect)
     }
 
+    /// How a right answer begins.
+    pub fn expected(&self) -> &[u8] {
+        &self.options.expect
+    }
+
     /// Wait for the beginning of an answer.
     pub fn hear(&self, peer: &mut Peer) -> Answer {
+        self.hear_after(peer, Vec::new())
+    }
+
+    /// The same, of which some has come already.
+    pub fn hear_after(&self, peer: &mut Peer, mut came: Vec<u8>) -> Answer {
         let enough = self.options.expect.len().max(1);
-        let answer = peer.read_until(self.timeout(), |bytes| bytes.len() >= enough);
+        let mut answer = peer.read_until(self.timeout(), |bytes| came.len() + bytes.len() >= enough);
+        came.append(&mut answer.bytes);
+        answer.bytes = came;
         self.step(format!("client: read() gives {}", answer.describe()));
         answer
     }
@@ -203,6 +229,11 @@ pub fn last_words(options: &Options) -> Result<String, Error> {
     let mut subject = Experiment::new(options).spawn(port, writer.into(), copy.into())?;
     subject.wait_listening(Duration::from_secs(1));
     drop(subject);
+    // what could not be ended may still have the other end, and say nothing
+    let mut said = [PollFd::new(reader.as_fd(), PollFlags::POLLIN)];
+    if poll(&mut said, 100u8) != Ok(1) {
+        return Ok(String::new());
+    }
     let mut words = vec![0; 1000];
     let n = io::Read::read(&mut reader, &mut words).unwrap_or(0);
     words.truncate(n);

@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 use crate::check::experiment::Experiment;
 use crate::check::matrix::CLOSE;
 use crate::check::peer::Peer;
-use crate::check::processes::{busy_children, left_zombies, settled_descriptors};
+use crate::check::processes::{left_zombies, settled_descriptors};
 use crate::check::strace::{Strace, Times};
 use crate::check::subject::{Subject, wait_until};
 use crate::check::system;
@@ -69,8 +69,9 @@ impl Fault {
     /// One server meets the fault once, three times, for ever.
     pub fn inject(&self, lab: &Experiment<'_>) -> Outcome {
         let mut server = lab.start()?;
-        // what it opens for its first client it may keep
+        // what it opens for its first client, or starts, it may keep
         lab.serves(&server);
+        server.settle();
         let Some(mut descriptors) = settled_descriptors(&server, None) else {
             return not_observable("the descriptors of a process cannot be listed on this system");
         };
@@ -136,7 +137,7 @@ impl Fault {
                 client.half_close();
                 client.read_until(PATIENCE, |_| false);
                 drop(client);
-                wait_until(PATIENCE, || busy_children(server) == 0);
+                wait_until(PATIENCE, || server.is_at_rest());
             }
             None => (0..4).for_each(|_| a_client_comes(lab, server)),
         }
@@ -167,9 +168,9 @@ impl Fault {
         if !lab.serves(server) {
             return Err(self.fails(times, "the next client is served", "no answer".into()));
         }
-        if !wait_until(lab.timeout(), || busy_children(server) == 0) {
+        if !wait_until(lab.timeout(), || server.is_at_rest()) {
             let seen =
-                format!("{} of its processes are there after {:?}", busy_children(server), lab.timeout());
+                format!("{} of its processes are there after {:?}", server.busy_children(), lab.timeout());
             return Err(self.fails(times, "a child ends once its client is gone", seen));
         }
         match settled_descriptors(server, Some(descriptors)) {

@@ -24,7 +24,7 @@ use std::ffi::OsString;
 use std::time::{Duration, Instant};
 
 use nix::sys::resource::{Resource, getrlimit, setrlimit};
-use nix::sys::signal::Signal;
+use nix::sys::signal::{SigSet, SigmaskHow, Signal, sigprocmask};
 
 use self::experiment::Experiment;
 pub use self::list::{CHECKS, Check};
@@ -32,7 +32,7 @@ use self::matrix::FAULTS;
 use self::report::Report;
 use self::verdict::Cut;
 use crate::error::{Error, Exit};
-use crate::ffi::{Handler, adopt_orphans, sigaction};
+use crate::ffi::{Handler, adopt_orphans, is_ignored, sigaction};
 use crate::stdio::{flush_stdout, printf};
 
 /// What is asked of an examination.
@@ -73,9 +73,15 @@ pub enum Format {
 /// # Errors
 /// [`Error::NotStarted`] when there is no server to examine, [`Error::Stopped`] by Ctrl-C.
 pub fn main(options: &Options) -> Result<Exit, Error> {
-    for signal in [Signal::SIGINT, Signal::SIGTERM, Signal::SIGHUP] {
-        sigaction(signal, Handler::NoteStop).ok();
+    for signal in [Signal::SIGINT, Signal::SIGTERM, Signal::SIGQUIT, Signal::SIGHUP] {
+        // nohup means it
+        if signal != Signal::SIGHUP || !is_ignored(signal) {
+            sigaction(signal, Handler::NoteStop).ok();
+        }
     }
+    // who has started us may ignore it: then no child that ends is told of, nor is one to the server
+    sigaction(Signal::SIGCHLD, Handler::Default).ok();
+    sigprocmask(SigmaskHow::SIG_SETMASK, Some(&SigSet::empty()), None).ok();
     as_much_as_allowed();
 
     let checks = options.checks();
@@ -86,7 +92,14 @@ pub fn main(options: &Options) -> Result<Exit, Error> {
         let begun = Instant::now();
         let verdict = match (check.run)(&experiment) {
             Ok(verdict) | Err(Cut::Found(verdict)) => verdict,
-            Err(Cut::Trouble(error)) => return Err(explained(options, error)),
+            Err(Cut::Trouble(error)) => {
+                let error = explained(options, error);
+                // what was found before is not lost
+                if report.has_findings() {
+                    report.end();
+                }
+                return Err(error);
+            }
         };
         // what Ctrl-C has cut short says nothing of the server
         experiment.interrupted().map_or(Ok(()), Err)?;

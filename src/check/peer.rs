@@ -1,14 +1,16 @@
 //! The client's side of a connection. Nothing here waits longer than its deadline.
 
 use std::io::{self, ErrorKind, Read, Write};
-use std::net::{Shutdown, TcpStream};
+use std::net::{Ipv4Addr, Ipv6Addr, Shutdown, SocketAddr, TcpStream};
 use std::os::fd::{AsFd, AsRawFd};
 use std::time::{Duration, Instant};
 
 use nix::errno::Errno;
 use nix::fcntl::{FcntlArg, FdFlag, OFlag, fcntl};
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
-use nix::sys::socket::{AddressFamily, SockFlag, SockType, SockaddrIn, connect, setsockopt, socket, sockopt};
+use nix::sys::socket::{
+    AddressFamily, SockFlag, SockType, SockaddrStorage, connect, setsockopt, socket, sockopt,
+};
 
 use crate::ffi::stop_asked;
 
@@ -47,12 +49,24 @@ pub struct Answer {
 }
 
 impl Peer {
-    /// Connect to a port of this machine.
+    /// Connect to a port of this machine, by IPv4, or where nobody listens by IPv6.
     pub fn dial(port: u16, timeout: Duration) -> io::Result<Peer> {
-        let socket = socket(AddressFamily::Inet, SockType::Stream, SockFlag::empty(), None)?;
+        let refused = |error: &io::Error| error.kind() == ErrorKind::ConnectionRefused;
+        let v4 = Peer::dial_to((Ipv4Addr::LOCALHOST, port).into(), timeout);
+        match v4 {
+            Err(error) if refused(&error) => {
+                Peer::dial_to((Ipv6Addr::LOCALHOST, port).into(), timeout).map_err(|_| error)
+            }
+            other => other,
+        }
+    }
+
+    fn dial_to(address: SocketAddr, timeout: Duration) -> io::Result<Peer> {
+        let family = if address.is_ipv6() { AddressFamily::Inet6 } else { AddressFamily::Inet };
+        let socket = socket(family, SockType::Stream, SockFlag::empty(), None)?;
         fcntl(&socket, FcntlArg::F_SETFD(FdFlag::FD_CLOEXEC))?;
         fcntl(&socket, FcntlArg::F_SETFL(OFlag::O_NONBLOCK))?;
-        match connect(socket.as_raw_fd(), &SockaddrIn::new(127, 0, 0, 1, port)) {
+        match connect(socket.as_raw_fd(), &SockaddrStorage::from(address)) {
             Ok(()) => {}
             Err(Errno::EINPROGRESS) if ready(&socket, PollFlags::POLLOUT, timeout) => {}
             Err(Errno::EINPROGRESS) => return Err(ErrorKind::TimedOut.into()),

@@ -63,7 +63,10 @@ impl<'a> Report<'a> {
         if self.terminal {
             printf!("  …       {}", check.name);
         } else if self.options.verbose {
-            printf!("# {}\n", check.name);
+            match self.options.format {
+                Format::Human | Format::Tap => printf!("# {}\n", check.name),
+                Format::Json => eprintln!("# {}", check.name),
+            }
         }
     }
 
@@ -127,6 +130,11 @@ impl<'a> Report<'a> {
                 printf!("  ...\n");
             }
         }
+    }
+
+    /// Whether anything was found so far.
+    pub fn has_findings(&self) -> bool {
+        self.held + self.failed + self.unseen > 0
     }
 
     /// All checks are made; gives whether any failed.

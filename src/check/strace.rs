@@ -79,7 +79,10 @@ impl Strace {
         if !self.ended() {
             // ESRCH: the process it traced has ended just now, and strace with it
             let _ = kill(Pid::from_raw(self.child.id() as i32), Signal::SIGTERM);
-            wait_until(Duration::from_secs(2), || self.ended());
+            if !wait_until(Duration::from_secs(2), || self.ended()) {
+                // the kernel lets go what it has traced
+                let _ = self.child.kill();
+            }
         }
     }
 }

@@ -5,6 +5,7 @@ use std::os::unix::process::{CommandExt, ExitStatusExt};
 use std::process::{Command, ExitStatus, Stdio};
 use std::time::{Duration, Instant};
 
+use nix::errno::Errno;
 use nix::sys::signal::{Signal, kill, killpg};
 use nix::unistd::Pid;
 
@@ -13,13 +14,20 @@ use crate::ffi;
 
 /// A server that runs. It ends, with everything that it started, when this is dropped.
 pub struct Subject {
-    /// The server's process, which leads its process group.
+    /// The server's process, the one that listens.
     pub pid: i32,
+    /// The process that was started, which leads its group: the server, unless a script waits for that.
+    leader: i32,
+    /// Those between the two, and the leader.
+    wrappers: Vec<i32>,
+    /// How many other processes the server has while it serves nobody.
+    resting: usize,
     /// Where it listens.
     pub port: u16,
     /// Where it was told to listen.
     pub asked: u16,
-    /// Processes of the examiner's own: a strace that makes calls fail.
+    /// Children of the examiner that are not the server's: a strace that makes calls fail, and those that it had
+    /// before it was the examiner, such as a shell's.
     pub instruments: Vec<i32>,
     ended: Option<ExitStatus>,
     /// Whether another listened already on the port that this one would listen on without htons().
@@ -33,12 +41,19 @@ impl Subject {
         let mut command = Command::new(words.next().unwrap_or_default());
         command.args(words).process_group(0);
         let others = system::listens(port.swap_bytes());
+        let examiner = std::process::id() as i32;
+        let had = system::processes().into_iter().filter(|process| process.ppid == examiner);
+        let instruments = had.map(|process| process.pid).collect();
         let child = command.stdin(Stdio::null()).stdout(stdout).stderr(stderr).spawn()?;
+        let pid = child.id() as i32;
         Ok(Subject {
-            pid: child.id() as i32,
+            pid,
+            leader: pid,
+            wrappers: Vec::new(),
+            resting: 0,
             port,
             asked: port,
-            instruments: Vec::new(),
+            instruments,
             ended: None,
             others,
         })
@@ -48,7 +63,7 @@ impl Subject {
     /// its group's would be free for any process of this machine, which then would be taken for its own.
     pub fn ended(&mut self) -> Option<ExitStatus> {
         while let Some((pid, status)) = ffi::peek_ended() {
-            if pid == self.pid {
+            if pid == self.leader {
                 self.ended = Some(ExitStatus::from_raw(status));
                 break;
             }
@@ -71,20 +86,74 @@ impl Subject {
         }) && system::listens(self.port)
     }
 
+    /// Whether the server's process is there no more, be it waited for or not.
+    pub fn is_gone(&mut self) -> bool {
+        let pid = self.pid;
+        let there = |process: &Process| process.pid == pid && !process.is_zombie();
+        self.ended().is_some() || !system::processes().iter().any(there)
+    }
+
+    /// Find the server behind a script that has started it, and count what it has besides, before any client
+    /// comes. False: it is another user's, and may not be signalled.
+    pub fn get_to_know(&mut self) -> bool {
+        let sockets = system::listening_sockets(self.port);
+        if !sockets.is_empty() && !system::has_open(self.leader, &sockets) {
+            let family = self.family();
+            let holders: Vec<&Process> =
+                family.iter().filter(|process| system::has_open(process.pid, &sockets)).collect();
+            // whoever listens and was not started by another that does
+            let first = holders.iter().find(|one| holders.iter().all(|other| other.pid != one.ppid));
+            if let Some(first) = first {
+                self.pid = first.pid;
+                let mut parent = first.ppid;
+                while let Some(process) = family.iter().find(|process| process.pid == parent) {
+                    self.wrappers.push(parent);
+                    parent = process.ppid;
+                }
+            }
+        }
+        self.resting = self.busy_children();
+        kill(Pid::from_raw(self.pid), None) != Err(Errno::EPERM)
+    }
+
+    /// Take what is there a moment after it has served a client for what is always there.
+    pub fn settle(&mut self) {
+        wait_until(Duration::from_secs(1), || self.is_at_rest());
+        self.resting = self.resting.max(self.busy_children());
+    }
+
+    /// Whether no process is there that was not there before the first client.
+    pub fn is_at_rest(&self) -> bool {
+        self.busy_children() <= self.resting
+    }
+
+    /// How many of the server's other processes are alive.
+    pub fn busy_children(&self) -> usize {
+        self.descendants().iter().filter(|process| !process.is_zombie()).count()
+    }
+
     /// All processes that it has started and that are there, zombies too.
     pub fn descendants(&self) -> Vec<Process> {
+        let mut family = self.family();
+        family.retain(|process| process.pid != self.pid && !self.wrappers.contains(&process.pid));
+        family
+    }
+
+    /// All processes that are there since it was started, but for the first.
+    fn family(&self) -> Vec<Process> {
         let table = system::processes();
         // an orphan is of the server's group, or ours to reap: nobody else's children are
-        let mut family = vec![self.pid, std::process::id() as i32];
+        let mut family = vec![self.leader, std::process::id() as i32];
         let mut found: Vec<Process> = Vec::new();
         let mut add = |family: &mut Vec<i32>, process: &Process| {
-            if process.pid != self.pid && !self.instruments.contains(&process.pid) && !found.contains(process)
-            {
+            let theirs = process.pid != self.leader && !self.instruments.contains(&process.pid);
+            if theirs && !found.contains(process) {
                 family.push(process.pid);
                 found.push(process.clone());
             }
         };
-        table.iter().filter(|process| process.pgid == self.pid).for_each(|process| add(&mut family, process));
+        let of_group = table.iter().filter(|process| process.pgid == self.leader);
+        of_group.for_each(|process| add(&mut family, process));
         while let Some(parent) = family.pop() {
             table
                 .iter()
@@ -113,10 +182,9 @@ impl Drop for Subject {
     fn drop(&mut self) {
         let deadline = Instant::now() + Duration::from_secs(5);
         loop {
-            let (zombies, alive): (Vec<_>, Vec<_>) =
-                self.descendants().into_iter().partition(Process::is_zombie);
+            let (zombies, alive): (Vec<_>, Vec<_>) = self.family().into_iter().partition(Process::is_zombie);
             // the group first: what forks without end is stopped in one call
-            let _ = killpg(Pid::from_raw(self.pid), Signal::SIGKILL);
+            let _ = killpg(Pid::from_raw(self.leader), Signal::SIGKILL);
             for process in &alive {
                 let _ = kill(Pid::from_raw(process.pid), Signal::SIGKILL);
             }
@@ -131,7 +199,7 @@ impl Drop for Subject {
             pause();
         }
         // last, since then its number is another's
-        ffi::wait4(self.pid);
+        ffi::wait4(self.leader);
     }
 }
 

@@ -108,6 +108,26 @@ pub fn listens(port: u16) -> bool {
     if cfg!(target_os = "linux") { has_socket(port, "0A") } else { netstat_shows(port, "LISTEN") }
 }
 
+/// The sockets that listen on a TCP port, as links in /proc/PID/fd name them; none where that cannot be seen.
+pub fn listening_sockets(port: u16) -> Vec<String> {
+    let ours = format!(":{port:04X}");
+    let tables =
+        ["/proc/net/tcp", "/proc/net/tcp6"].iter().filter_map(|table| fs::read_to_string(table).ok());
+    let socket = |line: &str| {
+        let fields: Vec<&str> = line.split_whitespace().collect();
+        let listens = fields.get(1)?.ends_with(&ours) && fields.get(3) == Some(&"0A");
+        listens.then(|| Some(format!("socket:[{}]", fields.get(9)?))).flatten()
+    };
+    tables.flat_map(|table| table.lines().filter_map(socket).collect::<Vec<_>>()).collect()
+}
+
+/// Whether a process has one of these open.
+pub fn has_open(pid: i32, names: &[String]) -> bool {
+    let entries = fs::read_dir(format!("/proc/{pid}/fd")).into_iter().flatten().flatten();
+    let mut links = entries.filter_map(|entry| fs::read_link(entry.path()).ok());
+    links.any(|link| names.iter().any(|name| link.as_os_str() == name.as_str()))
+}
+
 /// Whether a connection that was closed on this port is kept in TIME_WAIT.
 pub fn in_time_wait(port: u16) -> bool {
     if cfg!(target_os = "linux") { has_socket(port, "06") } else { netstat_shows(port, "TIME_WAIT") }

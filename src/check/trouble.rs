@@ -32,7 +32,7 @@ pub fn interrupted_calls(lab: &Experiment<'_>) -> Outcome {
     let mut server = lab.start()?;
     let greets = lab.greets(&server);
     let mut client = lab.dial(&server)?;
-    wait_until(Duration::from_millis(300), || !server.descendants().is_empty());
+    wait_until(Duration::from_millis(300), || !server.is_at_rest());
     lab.step("kill(SIGCHLD), kill(SIGSTOP), kill(SIGCONT), to the server and to its child, five times");
     for _ in 0..5 {
         for pid in server.descendants().iter().map(|child| child.pid).chain([server.pid]) {
