@@ -64,8 +64,8 @@ pub fn never_wait() -> Option<OwnedFd> {
         SFlag::S_IFIFO => {
             // elsewhere than on Linux this gives the same, and nothing else is to be had; nor of another user's pipe
             let how = OFlag::O_WRONLY | OFlag::O_NONBLOCK | OFlag::O_CLOEXEC;
-            let own = open("/proc/self/fd/2", how, Mode::empty()).ok()?;
             let shared = stderr.as_fd().try_clone_to_owned().ok()?;
+            let own = open("/proc/self/fd/2", how, Mode::empty()).ok()?;
             dup2_stderr(&own).ok()?;
             return Some(shared);
         }
