@@ -95,6 +95,36 @@ while True:
 }
 
 #[test]
+fn a_limit_that_forbids_poll_is_no_shortage_of_descriptors() {
+    if !support::has("python3", "python3") {
+        return;
+    }
+    let bare = "import os, select, socket, sys, time
+s = socket.create_server(('', int(sys.argv[1])), backlog=100)
+rest, wake = os.pipe()
+for fd in range(3): os.close(fd)
+waits = select.poll()
+waits.register(s)
+waits.register(rest)
+while True:
+    waits.poll()
+    try: c, _ = s.accept()
+    except OSError:
+        time.sleep(0.1)
+        continue
+    try:
+        c.recv(255)
+        c.sendall(b'ok')
+    except OSError: pass
+    c.close()
+";
+    let only = ["--format", "tap", "--timeout", "10", "--only", "out-of-descriptors"];
+    let findings = check(&only, &["python3", "-c", bare, "{port}"]);
+    let found = (findings.code, findings.unseen());
+    assert_eq!(found, (Some(0), vec!["out-of-descriptors"]), "{}{}", findings.stdout, findings.stderr);
+}
+
+#[test]
 fn a_server_may_log_how_many_clients_it_has() {
     if !support::has("python3", "python3") {
         return;

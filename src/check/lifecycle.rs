@@ -7,7 +7,7 @@ use std::os::fd::{AsRawFd, OwnedFd};
 use std::process::Stdio;
 use std::time::Duration;
 
-use nix::fcntl::{FcntlArg, OFlag, fcntl};
+use nix::fcntl::{FcntlArg, FdFlag, OFlag, fcntl};
 use nix::pty::openpty;
 use nix::sys::signal::Signal;
 use nix::sys::socket::{
@@ -102,7 +102,8 @@ pub fn port_taken(lab: &Experiment<'_>) -> Outcome {
 
 /// Take a port of IPv6 alone.
 fn hold_v6(port: u16) -> nix::Result<OwnedFd> {
-    let holder = socket(AddressFamily::Inet6, SockType::Stream, SockFlag::SOCK_CLOEXEC, None)?;
+    let holder = socket(AddressFamily::Inet6, SockType::Stream, SockFlag::empty(), None)?;
+    fcntl(&holder, FcntlArg::F_SETFD(FdFlag::FD_CLOEXEC))?;
     setsockopt(&holder, sockopt::Ipv6V6Only, &true)?;
     bind(holder.as_raw_fd(), &SockaddrStorage::from(SocketAddr::from((Ipv6Addr::UNSPECIFIED, port))))?;
     listen(&holder, Backlog::new(1)?)?;

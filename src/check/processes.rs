@@ -2,7 +2,6 @@
 
 use std::time::{Duration, Instant};
 
-use nix::sys::resource::{Resource, getrlimit};
 use nix::sys::signal::Signal;
 use nix::unistd::geteuid;
 
@@ -183,8 +182,8 @@ pub fn thousand_idle(lab: &Experiment<'_>) -> Outcome {
         }
         return fails(format!("{IDLE} clients are connected"), format!("{} are", clients.len()));
     }
-    let allowed = getrlimit(Resource::RLIMIT_NPROC).map_or(0, |(soft, _)| soft);
-    if allowed < IDLE as u64 + 100 && !geteuid().is_root() && !lab.serves(&server) {
+    let few = system::process_limit().is_some_and(|limit| limit < IDLE as u64 + 100);
+    if few && !geteuid().is_root() && !lab.serves(&server) {
         return not_observable("this user may not have a thousand processes: ulimit -u 2000");
     }
     // on a busy machine a thousand processes may still be starting

@@ -91,6 +91,33 @@ pub fn is_running(pid: i32) -> bool {
     Stat::of(pid).and_then(|stat| stat.field(0).map(|state| state == "R")).unwrap_or(false)
 }
 
+/// How many descriptors a process waits for in poll() or ppoll(), if it does and that can be seen.
+#[cfg(target_os = "linux")]
+pub fn polls(pid: i32) -> Option<u64> {
+    let call = fs::read_to_string(format!("/proc/{pid}/syscall")).ok()?;
+    let mut words = call.split_whitespace();
+    let number = words.next()?.parse::<libc::c_long>().ok()?;
+    #[cfg(target_arch = "x86_64")]
+    let is_poll = number == libc::SYS_poll || number == libc::SYS_ppoll;
+    #[cfg(not(target_arch = "x86_64"))]
+    let is_poll = number == libc::SYS_ppoll;
+    let count = words.nth(1)?.trim_start_matches("0x");
+    is_poll.then(|| u64::from_str_radix(count, 16).ok()).flatten()
+}
+
+/// The same.
+#[cfg(not(target_os = "linux"))]
+pub fn polls(_pid: i32) -> Option<u64> {
+    None
+}
+
+/// How many processes this user may have, if that is limited and can be seen. Root is exempt.
+pub fn process_limit() -> Option<u64> {
+    let limits = fs::read_to_string("/proc/self/limits").ok()?;
+    let soft = limits.lines().find_map(|line| line.strip_prefix("Max processes"))?;
+    soft.split_whitespace().next()?.parse().ok()
+}
+
 /// How many descriptors a process has open, if that can be seen.
 pub fn descriptors(pid: i32) -> Option<usize> {
     Some(fs::read_dir(format!("/proc/{pid}/fd")).ok()?.count())
