@@ -122,7 +122,7 @@ pub fn fork_fails(lab: &Experiment<'_>) -> Outcome {
     survived(
         lab,
         &mut server,
-        &format!("fork() failed with EAGAIN (of {came} clients, {lost} got no answer)"),
+        &format!("fork() failed with EAGAIN (clients without an answer: {lost} of {came})"),
     )
 }
 
