@@ -1,18 +1,14 @@
 //! A server that is running, and a client for it.
 #![cfg_attr(not(target_os = "linux"), allow(dead_code))]
 
-use std::io::Write;
-use std::net::{Shutdown, TcpStream};
-use std::os::unix::fs::MetadataExt;
+use std::net::TcpStream;
 use std::process::{Command, Stdio};
-use std::{fs, thread};
-
-use nix::sys::socket::{setsockopt, sockopt};
+use std::thread;
 
 use crate::support::{
-    DEADLINE, Process, Running, children, connect, descriptors, read_to_end, start, start_piped, twin,
-    wait_until,
+    DEADLINE, Process, Running, children, connect, descriptors, start, start_piped, twin, wait_until,
 };
+pub use crate::support::{am_root, finish, reset};
 
 /// What a client of either server gets: "ok" and 16 NULs.
 pub const REPLY: &[u8; 18] = b"ok\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0";
@@ -137,16 +133,6 @@ pub fn connect_first(port: u16) -> TcpStream {
     stream
 }
 
-/// Send a message, say that no more will come, and read to the end of file.
-#[track_caller]
-pub fn finish(mut client: TcpStream, message: &[u8]) -> Vec<u8> {
-    client.write_all(message).expect("the server takes the message");
-    client.shutdown(Shutdown::Write).expect("a connection can be half-closed");
-    let (reply, end) = read_to_end(&mut client);
-    end.unwrap_or_else(|error| panic!("after {reply:?}, instead of the end of file: {error}"));
-    reply
-}
-
 /// What one client more gets.
 #[track_caller]
 pub fn ask(port: u16, message: &[u8]) -> Vec<u8> {
@@ -169,20 +155,8 @@ pub fn assert_all_served(port: u16, clients: usize) {
     });
 }
 
-/// Close a connection by a reset instead of a farewell.
-pub fn reset(client: TcpStream) {
-    let at_once = nix::libc::linger { l_onoff: 1, l_linger: 0 };
-    setsockopt(&client, sockopt::Linger, &at_once).expect("SO_LINGER can be set");
-}
-
 /// The line of the log for a client of this machine.
 pub fn accepted(client: &TcpStream) -> String {
     let address = client.local_addr().expect("a connection has an address");
     format!("Connection from {}:{} accepted\n", address.ip(), address.port())
-}
-
-/// Whether this is root, whom limits and permissions do not bind.
-pub fn am_root() -> bool {
-    let file = tempfile::NamedTempFile::new().expect("a file can be made");
-    fs::metadata(file.path()).expect("the file is there").uid() == 0
 }

@@ -8,8 +8,7 @@ use std::process::Command;
 
 use tempfile::NamedTempFile;
 
-use crate::fixture::am_root;
-use crate::support::{Running, has, start_piped, wait_until};
+use crate::support::{Running, am_root, has, start_piped, wait_until};
 use nix::sys::signal::Signal;
 
 /// Whether strace can attach here. Like [`has`], it says what is missing, and in CI that is a failure.
@@ -43,6 +42,19 @@ pub struct Strace {
     pid: u32,
 }
 
+/// Start a strace, and wait until it has attached.
+#[track_caller]
+pub fn attached(command: &mut Command) -> Running {
+    let mut running = start_piped(command);
+    let mut said = String::new();
+    wait_until("strace attaches", || {
+        said = running.stderr();
+        said.contains(" attached") || running.try_wait().is_some()
+    });
+    assert!(said.contains(" attached"), "{command:?}: {said}");
+    running
+}
+
 impl Strace {
     /// Attach to a process: `fault` is what follows the calls in strace's `inject=`.
     #[track_caller]
@@ -54,14 +66,7 @@ impl Strace {
         }
         command.args(["-p", &pid.to_string(), "-o"]).arg(trace.path());
         command.args(["-e", &format!("trace={calls}"), "-e", &format!("inject={calls}:{fault}")]);
-        let mut running = start_piped(&mut command);
-        let mut said = String::new();
-        wait_until("strace attaches", || {
-            said = running.stderr();
-            said.contains(" attached") || running.try_wait().is_some()
-        });
-        assert!(said.contains(" attached"), "{command:?}: {said}");
-        Strace { running, trace, pid }
+        Strace { running: attached(&mut command), trace, pid }
     }
 
     /// How many calls it has made fail.

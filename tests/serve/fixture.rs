@@ -1,23 +1,19 @@
 //! A server that is running, and clients for it.
 
 use std::fs;
-use std::io::{Read, Write};
-use std::net::{Shutdown, TcpStream};
-use std::os::unix::fs::MetadataExt;
+use std::io::Read;
+use std::net::TcpStream;
 use std::process::Command;
 use std::sync::{PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
 use std::time::{Duration, Instant};
 
-use nix::libc;
 use nix::sys::resource::{Resource, getrlimit, setrlimit};
 use nix::sys::signal::{Signal, kill};
-use nix::sys::socket::{setsockopt, sockopt};
 use nix::unistd::Pid;
 use regex::Regex;
 
-use crate::support::{
-    DEADLINE, Process, Running, children, connect, descriptors, read_to_end, start_piped, wait_until,
-};
+use crate::support::{DEADLINE, Process, Running, children, connect, descriptors, start_piped, wait_until};
+pub use crate::support::{am_root, finish, reset};
 
 /// What a client of the tutorial's child gets: "ok" and 16 NULs.
 pub const REPLY: &[u8; 18] = b"ok\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0";
@@ -268,16 +264,6 @@ impl Status {
     }
 }
 
-/// Send a message, say that no more will come, and read to the end of file.
-#[track_caller]
-pub fn finish(mut client: TcpStream, message: &[u8]) -> Vec<u8> {
-    client.write_all(message).expect("the server takes the message");
-    client.shutdown(Shutdown::Write).expect("a connection can be half-closed");
-    let (reply, end) = read_to_end(&mut client);
-    end.unwrap_or_else(|error| panic!("after {reply:?}, instead of the end of file: {error}"));
-    reply
-}
-
 /// What a client gets of a server that closes it: nothing, be it by the end of file or by a reset.
 #[track_caller]
 pub fn assert_closed(client: &mut TcpStream) {
@@ -287,12 +273,6 @@ pub fn assert_closed(client: &mut TcpStream) {
         Ok(_) => panic!("it got {byte:?}"),
         Err(error) => assert_eq!(error.kind(), std::io::ErrorKind::ConnectionReset, "{error}"),
     }
-}
-
-/// Close a connection by a reset instead of a farewell.
-pub fn reset(client: TcpStream) {
-    let at_once = libc::linger { l_onoff: 1, l_linger: 0 };
-    setsockopt(&client, sockopt::Linger, &at_once).expect("SO_LINGER can be set");
 }
 
 /// The address of a client, as the log has it.
@@ -338,12 +318,6 @@ pub fn marked_sleep() -> String {
     use std::sync::atomic::{AtomicU32, Ordering};
     static NEXT: AtomicU32 = AtomicU32::new(0);
     format!("sleep 97.{:06}{:03}", std::process::id(), NEXT.fetch_add(1, Ordering::Relaxed))
-}
-
-/// Whether this is root, whom limits and permissions do not bind.
-pub fn am_root() -> bool {
-    let file = tempfile::NamedTempFile::new().expect("a file can be made");
-    fs::metadata(file.path()).expect("the file is there").uid() == 0
 }
 
 /// Whether this is root; where it is not, the caller skips, and this says so.

@@ -4,7 +4,8 @@ use std::process::Command;
 
 use tempfile::NamedTempFile;
 
-use crate::support::{Running, start_piped, wait_until};
+use crate::strace::attached;
+use crate::support::Running;
 use nix::sys::signal::Signal;
 
 /// A strace that is attached to a process and to all that it forks.
@@ -21,14 +22,7 @@ impl Watch {
         let mut command = Command::new("strace");
         command.args(["-f", "-s", "400", "-p", &pid.to_string(), "-o"]).arg(trace.path());
         command.args(["-e", &format!("trace={calls}")]);
-        let mut running = start_piped(&mut command);
-        let mut said = String::new();
-        wait_until("strace attaches", || {
-            said = running.stderr();
-            said.contains(" attached") || running.try_wait().is_some()
-        });
-        assert!(said.contains(" attached"), "{command:?}: {said}");
-        Watch { running, trace }
+        Watch { running: attached(&mut command), trace }
     }
 
     /// Let the process go; what it and its children have called, a line a call, each behind its process.

@@ -10,8 +10,9 @@ pub mod listings;
 use std::collections::VecDeque;
 use std::fs;
 use std::io::{self, Read, Write};
-use std::net::{TcpStream, UdpSocket};
+use std::net::{Shutdown, TcpStream, UdpSocket};
 use std::os::fd::{AsFd, AsRawFd};
+use std::os::unix::fs::MetadataExt;
 use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Stdio};
@@ -23,7 +24,7 @@ use std::time::{Duration, Instant};
 
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::sys::signal::{SigSet, Signal, killpg};
-use nix::sys::socket::{AddressFamily, SockFlag, SockType, SockaddrIn, bind, socket};
+use nix::sys::socket::{AddressFamily, SockFlag, SockType, SockaddrIn, bind, setsockopt, socket, sockopt};
 use nix::unistd::Pid;
 
 /// How long a test waits for what must come.
@@ -313,6 +314,28 @@ pub fn read_to_end(stream: &mut TcpStream) -> (Vec<u8>, io::Result<()>) {
     let mut bytes = Vec::new();
     let result = stream.read_to_end(&mut bytes).map(drop);
     (bytes, result)
+}
+
+/// Send a message, say that no more will come, and read to the end of file.
+#[track_caller]
+pub fn finish(mut client: TcpStream, message: &[u8]) -> Vec<u8> {
+    client.write_all(message).expect("the server takes the message");
+    client.shutdown(Shutdown::Write).expect("a connection can be half-closed");
+    let (reply, end) = read_to_end(&mut client);
+    end.unwrap_or_else(|error| panic!("after {reply:?}, instead of the end of file: {error}"));
+    reply
+}
+
+/// Close a connection by a reset instead of a farewell.
+pub fn reset(client: TcpStream) {
+    let at_once = nix::libc::linger { l_onoff: 1, l_linger: 0 };
+    setsockopt(&client, sockopt::Linger, &at_once).expect("SO_LINGER can be set");
+}
+
+/// Whether this is root, whom limits and permissions do not bind.
+pub fn am_root() -> bool {
+    let file = tempfile::NamedTempFile::new().expect("a file can be made");
+    fs::metadata(file.path()).expect("the file is there").uid() == 0
 }
 
 /// A pipe that nobody reads any more.
