@@ -16,9 +16,7 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use libtest_mimic::{Arguments, Trial};
-use nix::libc;
 use nix::sys::signal::{Signal, kill};
-use nix::sys::socket::{setsockopt, sockopt};
 use nix::unistd::Pid;
 
 use support::{children, connect, descriptors, example, free_port, has, processes, read_to_end, wait_until};
@@ -171,8 +169,7 @@ fn resetting(mut client: TcpStream) -> Option<bool> {
     let _ = client.write_all(b"hel");
     // else they would be all that is in the backlog
     thread::sleep(Duration::from_millis(10));
-    let at_once = libc::linger { l_onoff: 1, l_linger: 0 };
-    setsockopt(&client, sockopt::Linger, &at_once).ok()?;
+    support::reset(client);
     None
 }
 

@@ -9,7 +9,6 @@ use std::time::{Duration, Instant};
 
 use nix::pty::openpty;
 use nix::sys::signal::{Signal, kill};
-use nix::sys::socket::{setsockopt, sockopt};
 use nix::sys::termios::{SetArg, cfmakeraw, tcgetattr, tcsetattr};
 use nix::unistd::Pid;
 use regex::bytes::Regex;
@@ -343,8 +342,7 @@ impl Peer {
 
     /// Close so that the other side gets a reset.
     pub fn reset(self) {
-        let linger = libc::linger { l_onoff: 1, l_linger: 0 };
-        setsockopt(&self.stream, sockopt::Linger, &linger).expect("SO_LINGER can be set");
+        crate::support::reset(self.stream);
     }
 
     /// Read until n bytes are there.

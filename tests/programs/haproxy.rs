@@ -5,9 +5,6 @@ use std::io::Write;
 use std::net::{TcpListener, TcpStream};
 use std::process::Command;
 
-use nix::libc::linger;
-use nix::sys::socket::{setsockopt, sockopt};
-
 use crate::server::{Server, connect_from, serve, tell};
 use crate::support::{DEADLINE, Running, connect, free_port, has, skipped, start_piped, wait_until};
 
@@ -127,8 +124,7 @@ fn a_proxy_that_resets_its_header_is_named_in_one_word() {
     let mut server = serve(&["--proxy-protocol", "127.0.0.1"], &["true"]);
     let mut proxy = connect(server.port);
     proxy.write_all(b"PROXY TCP4 ").expect("the server takes it");
-    setsockopt(&proxy, sockopt::Linger, &linger { l_onoff: 1, l_linger: 0 }).expect("it can be set");
-    drop(proxy);
+    crate::support::reset(proxy);
     let log = server.wait_log(1, "refused peer=127.0.0.1:");
     assert!(log.contains(" why=proxy-econnreset\n"), "{log}");
     server.stop();
