@@ -4,6 +4,7 @@ use std::ffi::OsString;
 use std::path::PathBuf;
 use std::time::Duration;
 
+use clap::error::ErrorKind;
 use clap::{Args, CommandFactory, Parser, Subcommand, value_parser};
 
 use crate::check::{self, Format};
@@ -18,8 +19,8 @@ use crate::stdio::{flush_stdout, printf};
 /// # Errors
 /// [`Error::CommandLine`] for a wrong one, [`Error::Help`] once the help it asks for is printed.
 pub fn parse() -> Result<Command, Error> {
-    match Prise::try_parse() {
-        Ok(prise) => Ok(prise.command),
+    match Prise::try_parse().and_then(Prise::validated) {
+        Ok(command) => Ok(command),
         Err(error) if error.use_stderr() => {
             let serve = std::env::args_os().nth(1).is_some_and(|word| word == "serve");
             Err(Error::CommandLine(error, if serve { Exit::Denied } else { Exit::Usage }))
@@ -47,6 +48,27 @@ Exit status: 0 done, 1 a call failed (stderr says which), 2 usage.")]
 struct Prise {
     #[command(subcommand)]
     command: Command,
+}
+
+impl Prise {
+    /// What clap cannot see: that nothing says where a server to examine will listen.
+    fn validated(self) -> Result<Command, clap::Error> {
+        if let Command::Check(check) = &self.command {
+            let named = check.server.iter().any(|word| word.to_string_lossy().contains("{port}"));
+            if !check.list && check.port.is_none() && !named {
+                let why =
+                    "no word of the server's has {port} in it, and no --port N says where it always listens";
+                let mut prise = Prise::command();
+                prise.build();
+                let error =
+                    |command: &mut clap::Command| command.error(ErrorKind::MissingRequiredArgument, why);
+                return Err(prise
+                    .find_subcommand_mut("check")
+                    .map_or_else(|| error(&mut Prise::command()), error));
+            }
+        }
+        Ok(self.command)
+    }
 }
 
 /// The folders of programs.
@@ -202,7 +224,7 @@ pub struct Check {
     #[arg(long, value_name = "PREFIX", value_parser = unescaped, default_value = "ok")]
     expect: Bytes,
     /// The port that the server always listens on, if {port} cannot tell it another
-    #[arg(long)]
+    #[arg(long, value_parser = value_parser!(u16).range(1..))]
     port: Option<u16>,
     /// How long the server is given for each answer
     #[arg(long, value_name = "SECONDS", default_value_t = 5, value_parser = value_parser!(u64).range(1..=600))]

@@ -166,6 +166,105 @@ while True:
 }
 
 #[test]
+fn a_log_with_the_time_in_each_line_is_not_blamed_for_it() {
+    if !support::has("python3", "python3") {
+        return;
+    }
+    let stamped = "import os, signal, socket, sys, time
+signal.signal(signal.SIGCHLD, signal.SIG_IGN)
+s = socket.create_server(('', int(sys.argv[1])), backlog=100)
+while True:
+    c, _ = s.accept()
+    print(time.time_ns(), 'a client has come', flush=True)
+    if os.fork() == 0:
+        try:
+            c.recv(255)
+            c.sendall(b'ok')
+        except OSError: pass
+        os._exit(0)
+    c.close()
+";
+    // nobody waits for its children, nor need anybody
+    let only = ["--format", "tap", "--timeout", "10", "--only", "log-once,no-zombies"];
+    let findings = check(&only, &["python3", "-c", stamped, "{port}"]);
+    let found = (findings.code, findings.unseen().len());
+    assert_eq!(found, (Some(0), 0), "{}{}", findings.stdout, findings.stderr);
+}
+
+#[test]
+fn a_server_that_greets_late_and_one_after_the_other_is_found_out() {
+    if !support::has("python3", "python3") {
+        return;
+    }
+    let late = "import socket, sys, time
+s = socket.create_server(('', int(sys.argv[1])), backlog=100)
+while True:
+    c, _ = s.accept()
+    time.sleep(0.4)
+    try: c.sendall(b'ok')
+    except OSError: pass
+    c.close()
+";
+    let only = ["--format", "tap", "--timeout", "10", "--only", "concurrent"];
+    let findings = check(&only, &["python3", "-c", late, "{port}"]);
+    assert_eq!(findings.failed(), ["concurrent"], "{}{}", findings.stdout, findings.stderr);
+}
+
+#[test]
+fn a_wrong_expectation_is_not_the_servers_every_fault() {
+    let findings = check(
+        &["--format", "tap", "--expect", "nope", "--only", "answers,concurrent,idle-clients,port-taken"],
+        &[PRISE, "server", "fork", "--port", "{port}"],
+    );
+    assert_eq!(findings.failed(), ["answers"], "{}", findings.stdout);
+    assert_eq!(findings.unseen(), ["concurrent", "idle-clients"], "{}", findings.stdout);
+    assert!(findings.stdout.contains("an answer beginning \\\"nope\\\" (--expect)"), "{}", findings.stdout);
+    // the same where nobody asks for that check
+    let findings = check(
+        &["--format", "tap", "--expect", "nope", "--only", "concurrent"],
+        &[PRISE, "server", "fork", "--port", "{port}"],
+    );
+    assert_eq!(findings.unseen(), ["concurrent"], "{}", findings.stdout);
+}
+
+#[test]
+fn nobody_need_read_the_steps() {
+    let examine = format!(
+        "'{PRISE}' check --only answers --format tap --verbose -- \
+         '{PRISE}' server fork --port {{port}} --backlog 65 2>/dev/full"
+    );
+    let output = Command::new("sh").args(["-c", &examine]).output().expect("sh runs");
+    assert_eq!(output.status.code(), Some(0), "{output:?}");
+    assert_nothing_left("--backlog 65");
+}
+
+#[test]
+fn what_was_found_is_not_lost_when_the_rest_is_cut_short() {
+    for (format, ends) in [("json", "]}\n"), ("tap", "Bail out! stopped by SIGINT\n"), ("human", "here\n")] {
+        let mut command = Command::new(PRISE);
+        command.args(["check", "--format", format, "--only", "answers,idle-clients", "--timeout", "60"]);
+        command.args(["--", PRISE, "server", "fork", "--port", "{port}", "--backlog", "66"]);
+        let mut running = start_piped(&mut command);
+        support::wait_until("many clients are held", || {
+            support::processes().iter().filter(|process| process.command.contains("--backlog 66")).count()
+                > 100
+        });
+        running.signal(Signal::SIGINT);
+        assert_eq!(running.wait().code(), Some(130), "{format}: {}", running.stderr());
+        let found = running.stdout();
+        assert!(found.contains("answers") && found.ends_with(ends), "{format}: {found}");
+        if format == "json" && support::has("python3", "python3") {
+            let query = "import json, sys
+found = json.loads(sys.argv[1])
+assert found['cut_short'] == 'stopped by SIGINT' and found['checks'][0]['name'] == 'answers'";
+            let read = Command::new("python3").args(["-c", query, &found]).status().expect("python3 runs");
+            assert!(read.success(), "{found}");
+        }
+        assert_nothing_left("--backlog 66");
+    }
+}
+
+#[test]
 fn nothing_is_said_of_an_answer_or_a_log_that_there_is_not() {
     if !support::has("python3", "python3") {
         return;
@@ -195,7 +294,7 @@ fn a_subject_that_is_no_server_is_told_apart() {
         (&["sh", "-c", "trap '' TERM; yes floods61"], "it says: floods61\\nfloods61"),
         (&["sh", "-c", "setsid sleep 61.75 & exit 0"], "it has ended (exit status: 0)"),
     ] {
-        let findings = check(&["--timeout", "1"], server);
+        let findings = check(&["--timeout", "1"], &[server, &["{port}"]].concat());
         assert_eq!(findings.code, Some(3), "{}{}", findings.stdout, findings.stderr);
         assert!(findings.stderr.starts_with("the server could not be started: "), "{}", findings.stderr);
         assert!(findings.stderr.contains(says), "{says:?} is not in {:?}", findings.stderr);
@@ -208,7 +307,7 @@ fn a_subject_that_is_no_server_is_told_apart() {
 #[test]
 fn a_subject_that_never_stops_forking_is_stopped() {
     let forks = "i=0; while [ $i -lt 3000 ]; do sleep 61.5 & i=$((i+1)); done; wait";
-    let findings = check(&["--timeout", "1"], &["sh", "-c", forks]);
+    let findings = check(&["--timeout", "1"], &["sh", "-c", forks, "{port}"]);
     assert_eq!(findings.code, Some(3), "{}{}", findings.stdout, findings.stderr);
     assert_nothing_left("61.5");
 }
@@ -375,11 +474,16 @@ fn a_wrong_command_line_is_a_usage_error() {
         &["--send", "\\q"],
         &["--timeout", "0"],
         &["--format", "xml"],
+        &["--port", "0"],
     ] {
-        let findings = check(options, &["true"]);
+        let findings = check(options, &["true", "{port}"]);
         assert_eq!(findings.code, Some(2), "{options:?}: {}", findings.stderr);
         assert_eq!(findings.stdout, "");
     }
+    // nothing tells it where to listen
+    let findings = check(&[], &["true"]);
+    assert_eq!((findings.code, findings.stdout.as_str()), (Some(2), ""), "{}", findings.stderr);
+    assert!(findings.stderr.contains("{port}") && findings.stderr.contains("--port"), "{}", findings.stderr);
     let nothing = Command::new(PRISE).arg("check").output().expect("prise runs");
     assert_eq!(nothing.status.code(), Some(2));
     let list = Command::new(PRISE).args(["check", "--list"]).output().expect("prise runs");

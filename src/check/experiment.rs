@@ -1,6 +1,6 @@
 //! What a check has at hand: a fresh server, clients for it, and the message that they send.
 
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell};
 use std::io;
 use std::net::UdpSocket;
 use std::os::fd::{AsFd, AsRawFd};
@@ -13,8 +13,9 @@ use nix::errno::Errno;
 use nix::poll::{PollFd, PollFlags, poll};
 use nix::sys::socket::{AddressFamily, SockFlag, SockType, SockaddrIn, bind, socket};
 
-use crate::check::peer::{Answer, Peer};
-use crate::check::subject::{Subject, wait_until};
+use crate::check::peer::{Answer, End, Peer};
+use crate::check::report::aside;
+use crate::check::subject::{Grace, Subject, wait_until};
 use crate::check::system::{self, in_time_wait};
 use crate::check::verdict::{Cut, Failure, Verdict};
 use crate::check::{Format, Options};
@@ -30,12 +31,14 @@ pub struct Experiment<'a> {
     options: &'a Options,
     /// What was done, step by step, in C notation.
     steps: RefCell<Vec<String>>,
+    /// Whether a client that says its message is answered as expected, once that is known.
+    pub answered: Cell<Option<bool>>,
 }
 
 impl<'a> Experiment<'a> {
     /// For one check.
     pub fn new(options: &'a Options) -> Experiment<'a> {
-        Experiment { options, steps: RefCell::new(Vec::new()) }
+        Experiment { options, steps: RefCell::new(Vec::new()), answered: Cell::new(None) }
     }
 
     /// Keep a step, and print it if that is asked.
@@ -45,7 +48,7 @@ impl<'a> Experiment<'a> {
             _ if !self.options.verbose => {}
             Format::Human => printf!("        {step}\n"),
             // what reads the findings does not want them
-            Format::Tap | Format::Json => eprintln!("        {step}"),
+            Format::Tap | Format::Json => aside(format_args!("        {step}")),
         }
         self.steps.borrow_mut().push(step);
     }
@@ -136,8 +139,19 @@ impl<'a> Experiment<'a> {
     /// Connect a client. That it cannot connect is a verdict, for a check that gets no further.
     pub fn dial(&self, subject: &Subject) -> Result<Peer, Cut> {
         self.step("client: socket(); connect()");
-        let refused = Failure { expected: "a connection".into(), seen: "connect() failed".into() };
-        Peer::dial(subject.port, self.timeout()).map_err(|_| Cut::Found(Verdict::Fails(refused)))
+        let refused = Failure::new("a connection", "connect() failed");
+        self.dial_patiently(subject).map_err(|_| Cut::Found(Verdict::Fails(refused)))
+    }
+
+    /// The same, without a step. On a busy machine the backlog may be full for longer.
+    pub fn dial_patiently(&self, subject: &Subject) -> io::Result<Peer> {
+        let grace = Grace::of(subject, self.timeout());
+        loop {
+            match Peer::dial(subject.port, self.timeout()) {
+                Err(error) if error.kind() == io::ErrorKind::TimedOut && grace.goes_on() => {}
+                dialled => return dialled,
+            }
+        }
     }
 
     /// Whether these bytes are the beginning of a right answer.
@@ -151,18 +165,46 @@ impl<'a> Experiment<'a> {
     }
 
     /// Wait for the beginning of an answer.
-    pub fn hear(&self, peer: &mut Peer) -> Answer {
-        self.hear_after(peer, Vec::new())
+    pub fn hear(&self, subject: &Subject, peer: &mut Peer) -> Answer {
+        self.hear_after(subject, peer, Vec::new())
     }
 
     /// The same, of which some has come already.
-    pub fn hear_after(&self, peer: &mut Peer, mut came: Vec<u8>) -> Answer {
-        let enough = self.options.expect.len().max(1);
-        let mut answer = peer.read_until(self.timeout(), |bytes| came.len() + bytes.len() >= enough);
-        came.append(&mut answer.bytes);
-        answer.bytes = came;
+    pub fn hear_after(&self, subject: &Subject, peer: &mut Peer, came: Vec<u8>) -> Answer {
+        let answer = self.listen(subject, peer, came, |bytes| self.is_enough(bytes));
         self.step(format!("client: read() gives {}", answer.describe()));
         answer
+    }
+
+    /// The same, without a step.
+    pub fn hear_quietly(&self, subject: &Subject, peer: &mut Peer) -> Answer {
+        self.listen(subject, peer, Vec::new(), |bytes| self.is_enough(bytes))
+    }
+
+    /// Whether so much has come that it can be told from a wrong answer.
+    fn is_enough(&self, bytes: &[u8]) -> bool {
+        bytes.len() >= self.options.expect.len().max(1)
+    }
+
+    /// Wait for the end of an answer.
+    pub fn hear_to_end(&self, subject: &Subject, peer: &mut Peer) -> Answer {
+        self.listen(subject, peer, Vec::new(), |_| false)
+    }
+
+    fn listen(
+        &self,
+        subject: &Subject,
+        peer: &mut Peer,
+        mut came: Vec<u8>,
+        enough: impl Fn(&[u8]) -> bool,
+    ) -> Answer {
+        let grace = Grace::of(subject, self.timeout());
+        loop {
+            let end = peer.read_on(&mut came, self.timeout(), &enough);
+            if end != End::Silence || !grace.goes_on() {
+                return Answer { bytes: came, end };
+            }
+        }
     }
 
     /// A client that says its message and hears the answer.
@@ -170,7 +212,7 @@ impl<'a> Experiment<'a> {
         let mut peer = self.dial(subject).ok()?;
         self.step(format!("client: write() of {} bytes", self.message().len()));
         peer.send(self.message());
-        Some(self.hear(&mut peer))
+        Some(self.hear(subject, &mut peer))
     }
 
     /// Whether the next client is served.

@@ -7,7 +7,7 @@ use crate::check::experiment::Experiment;
 use crate::check::matrix::CLOSE;
 use crate::check::peer::Peer;
 use crate::check::processes::{left_zombies, settled_descriptors};
-use crate::check::strace::{Strace, Times};
+use crate::check::strace::{NO_STRACE, Strace, Times};
 use crate::check::subject::{Subject, wait_until};
 use crate::check::system;
 use crate::check::verdict::{Cut, Failure, Outcome, Verdict, holds, not_observable};
@@ -81,7 +81,7 @@ impl Fault {
         for &times in self.times {
             let calls = self.meet(lab, &mut server, times)?;
             if calls > 0 {
-                met.push(times.words());
+                met.push(calls);
             }
             if self.whose == Whose::Parent && self.call.syscalls == CLOSE.syscalls {
                 // a close() that is made to fail does not close
@@ -94,7 +94,10 @@ impl Fault {
         }
         match met.as_slice() {
             [] => not_observable(format!("{} never makes that call", self.who())),
-            met => holds(format!("served the next client after it failed {}", met.join(", "))),
+            met => {
+                let met: Vec<String> = met.iter().map(usize::to_string).collect();
+                holds(format!("served the next client after {} failing calls", met.join(", then ")))
+            }
         }
     }
 
@@ -107,7 +110,7 @@ impl Fault {
 
     fn fails(&self, times: Times, expected: &str, seen: String) -> Cut {
         let expected = format!("{} {}: {expected}", self.errno, times.words());
-        Cut::Found(Verdict::Fails(Failure { expected, seen }))
+        Cut::Found(Verdict::Fails(Failure::new(expected, seen)))
     }
 
     /// Let the call fail while clients come; gives how many times it did.
@@ -120,7 +123,7 @@ impl Fault {
             },
         };
         let Some(strace) = Strace::attach(server, target, self.call.syscalls, self.errno, times) else {
-            return unobservable("strace, which makes calls fail, is not installed or may not attach");
+            return unobservable(NO_STRACE);
         };
         lab.step(format!(
             "strace: {} of {} gives {}, {}",
@@ -137,7 +140,7 @@ impl Fault {
                 client.half_close();
                 client.read_until(PATIENCE, |_| false);
                 drop(client);
-                wait_until(PATIENCE, || server.is_at_rest());
+                server.wait_until(PATIENCE, || server.is_at_rest());
             }
             None => (0..4).for_each(|_| a_client_comes(lab, server)),
         }
@@ -168,7 +171,7 @@ impl Fault {
         if !lab.serves(server) {
             return Err(self.fails(times, "the next client is served", "no answer".into()));
         }
-        if !wait_until(lab.timeout(), || server.is_at_rest()) {
+        if !server.wait_until(lab.timeout(), || server.is_at_rest()) {
             let seen =
                 format!("{} of its processes are there after {:?}", server.busy_children(), lab.timeout());
             return Err(self.fails(times, "a child ends once its client is gone", seen));
@@ -205,7 +208,7 @@ fn child_of_a_client(lab: &Experiment<'_>, server: &Subject) -> Result<Option<(i
         new.filter(|process| process.state == 'S')
     };
     let mut child = None;
-    wait_until(Duration::from_secs(1), || {
+    server.wait_until(Duration::from_secs(1), || {
         child = newcomer();
         child.is_some()
     });

@@ -16,6 +16,8 @@ pub struct Check {
     pub mend: &'static str,
     /// Where to read more.
     pub page: &'static str,
+    /// Whether it says nothing of a server that does not answer as expected.
+    pub(super) needs_answer: bool,
     pub(super) run: fn(&Experiment<'_>) -> Outcome,
 }
 
@@ -27,6 +29,7 @@ pub const CHECKS: &[Check] = &[
         why: "everything else stands on it",
         mend: "write() to the socket that accept() returned; htons() the port; see --send and --expect",
         page: "accept(2), htons(3)",
+        needs_answer: false,
         run: conversation::answers,
     },
     Check {
@@ -35,6 +38,7 @@ pub const CHECKS: &[Check] = &[
         why: "one client that says nothing must not keep all others waiting",
         mend: "fork() after accept(), and go back to accept() in the parent",
         page: "fork(2)",
+        needs_answer: true,
         run: processes::concurrent,
     },
     Check {
@@ -43,6 +47,7 @@ pub const CHECKS: &[Check] = &[
         why: "signals coalesce: one SIGCHLD may stand for many children, and the process table fills",
         mend: "in the SIGCHLD handler: while (waitpid(-1, NULL, WNOHANG) > 0);",
         page: "waitpid(2)",
+        needs_answer: false,
         run: processes::no_zombies,
     },
     Check {
@@ -51,6 +56,7 @@ pub const CHECKS: &[Check] = &[
         why: "a connection ends when its last descriptor is closed, and the parent has one too",
         mend: "close(new_socket) in the parent after fork(), and in the child when it is done",
         page: "close(2)",
+        needs_answer: false,
         run: conversation::end_of_file,
     },
     Check {
@@ -59,6 +65,7 @@ pub const CHECKS: &[Check] = &[
         why: "a descriptor lost for each client is a server that stops at the limit",
         mend: "close(new_socket) in the parent after fork()",
         page: "close(2), getrlimit(2)",
+        needs_answer: true,
         run: processes::descriptors,
     },
     Check {
@@ -67,6 +74,7 @@ pub const CHECKS: &[Check] = &[
         why: "what each client costs for good, a slot or a descriptor, ends the service after so many",
         mend: "count in the parent, where waitpid() says that a child has ended: memory is not shared",
         page: "fork(2), waitpid(2)",
+        needs_answer: true,
         run: processes::keeps_serving,
     },
     Check {
@@ -75,6 +83,7 @@ pub const CHECKS: &[Check] = &[
         why: "a signal makes a waiting call return EINTR, which is no reason to end",
         mend: "sigaction() with SA_RESTART, and retry when errno is EINTR",
         page: "signal(7)",
+        needs_answer: true,
         run: trouble::interrupted_calls,
     },
     Check {
@@ -83,6 +92,7 @@ pub const CHECKS: &[Check] = &[
         why: "a write to a reset connection raises SIGPIPE, which ends a process",
         mend: "signal(SIGPIPE, SIG_IGN), and look at what read() and write() return",
         page: "write(2), signal(7)",
+        needs_answer: true,
         run: trouble::reset_client,
     },
     Check {
@@ -91,6 +101,7 @@ pub const CHECKS: &[Check] = &[
         why: "accept() may fail with ECONNABORTED, or give a socket that is dead already",
         mend: "go on when accept() fails; signal(SIGPIPE, SIG_IGN)",
         page: "accept(2)",
+        needs_answer: true,
         run: trouble::vanished_client,
     },
     Check {
@@ -99,6 +110,7 @@ pub const CHECKS: &[Check] = &[
         why: "TCP is a stream: one write() of the client may take many read()s of the server",
         mend: "read() in a loop until the message is whole, by its length or its last byte",
         page: "read(2), tcp(7)",
+        needs_answer: true,
         run: conversation::pieces,
     },
     Check {
@@ -107,6 +119,7 @@ pub const CHECKS: &[Check] = &[
         why: "a client that has said everything may close its half, and still read",
         mend: "take read() returning 0 for the end of the message, and not of the client",
         page: "shutdown(2)",
+        needs_answer: true,
         run: conversation::half_close,
     },
     Check {
@@ -115,14 +128,17 @@ pub const CHECKS: &[Check] = &[
         why: "to close a socket with unread input resets the connection, and the answer may be lost",
         mend: "shutdown(sock, SHUT_WR), then read() to the end, then close()",
         page: "shutdown(2), RFC 1122 4.2.2.13",
+        needs_answer: false,
         run: conversation::delivers,
     },
     Check {
         name: "own-memory",
         claim: "sends none of its own memory",
         why: "bytes behind a string are whatever the program keeps there: keys, other clients' data",
-        mend: "write() as many bytes as the answer has: strlen(), not the size of a longer buffer",
+        mend: "write() as many bytes as the answer has: strlen(), not the size of a longer buffer \
+               (of an answer that is no text, say so: --expect 'ok\\0')",
         page: "write(2)",
+        needs_answer: false,
         run: conversation::own_memory,
     },
     Check {
@@ -131,6 +147,7 @@ pub const CHECKS: &[Check] = &[
         why: "stdio keeps back what goes to a pipe or a file, and fork() copies what it keeps",
         mend: "fflush(stdout) before fork(), and _exit() in the child",
         page: "fflush(3), _exit(2)",
+        needs_answer: true,
         run: lifecycle::log_once,
     },
     Check {
@@ -139,6 +156,7 @@ pub const CHECKS: &[Check] = &[
         why: "fork() gives -1 when there are too many processes, which passes",
         mend: "when fork() is -1: close that client, wait a moment, go on",
         page: "fork(2)",
+        needs_answer: true,
         run: shortage::fork_fails,
     },
     Check {
@@ -147,6 +165,7 @@ pub const CHECKS: &[Check] = &[
         why: "accept() gives EMFILE at once, again and again, while clients wait",
         mend: "when accept() fails: wait a moment, go on",
         page: "accept(2)",
+        needs_answer: true,
         run: shortage::out_of_descriptors,
     },
     Check {
@@ -155,6 +174,7 @@ pub const CHECKS: &[Check] = &[
         why: "a service that is stopped must be gone, and its port free",
         mend: "let SIGTERM end the parent; let a child end with its client",
         page: "signal(7)",
+        needs_answer: false,
         run: lifecycle::stops,
     },
     Check {
@@ -163,6 +183,7 @@ pub const CHECKS: &[Check] = &[
         why: "silent clients cost a process each, and must not cost the next client its turn",
         mend: "no fixed table of clients; no select(), which ends at descriptor 1023",
         page: "select(2), getrlimit(2)",
+        needs_answer: true,
         run: processes::thousand_idle,
     },
     Check {
@@ -171,6 +192,7 @@ pub const CHECKS: &[Check] = &[
         why: "connections in TIME_WAIT keep the port for a minute from a server that does not ask for it",
         mend: "setsockopt(SO_REUSEADDR) before bind()",
         page: "socket(7)",
+        needs_answer: false,
         run: lifecycle::restarts,
     },
     Check {
@@ -179,6 +201,7 @@ pub const CHECKS: &[Check] = &[
         why: "a server that goes on when bind() has failed looks alive, and serves nobody",
         mend: "when socket(), bind() or listen() is -1: perror(), exit(1)",
         page: "bind(2), listen(2)",
+        needs_answer: false,
         run: lifecycle::port_taken,
     },
 ];

@@ -68,6 +68,7 @@ macro_rules! fault {
             why: $call.why,
             mend: $call.mend,
             page: $call.page,
+            needs_answer: true,
             run: |lab| Fault { whose: Whose::$whose, call: &$call, errno: $errno, times: $times }.inject(lab),
         }
     };

@@ -30,7 +30,7 @@ use self::experiment::Experiment;
 pub use self::list::{CHECKS, Check};
 use self::matrix::FAULTS;
 use self::report::Report;
-use self::verdict::Cut;
+use self::verdict::{Cut, Verdict};
 use crate::error::{Error, Exit};
 use crate::ffi::{Handler, adopt_orphans, is_ignored, sigaction};
 use crate::stdio::{flush_stdout, printf};
@@ -86,29 +86,47 @@ pub fn main(options: &Options) -> Result<Exit, Error> {
 
     let checks = options.checks();
     let mut report = Report::new(options, &checks);
-    for check in checks {
-        let experiment = Experiment::new(options);
-        report.begins(check);
-        let begun = Instant::now();
-        let verdict = match (check.run)(&experiment) {
-            Ok(verdict) | Err(Cut::Found(verdict)) => verdict,
-            Err(Cut::Trouble(error)) => {
-                let error = explained(options, error);
-                // what was found before is not lost
-                if report.has_findings() {
-                    report.end();
-                }
-                return Err(error);
-            }
-        };
-        // what Ctrl-C has cut short says nothing of the server
-        experiment.interrupted().map_or(Ok(()), Err)?;
-        report.found(check, &verdict, begun.elapsed(), &experiment.steps());
+    match make(options, &checks, &mut report) {
+        Ok(()) => {}
+        Err(error) => {
+            let error = explained(options, error);
+            report.cut_short(&error);
+            return Err(error);
+        }
     }
     let failed = report.end();
     flush_stdout()?;
     Ok(if failed { Exit::Failure } else { Exit::Success })
 }
+
+/// Make one check after the other.
+fn make(options: &Options, checks: &[&Check], report: &mut Report) -> Result<(), Error> {
+    let mut answered = None;
+    for check in checks {
+        if check.needs_answer && answered.is_none() {
+            answered = Some(conversation::is_answered(&Experiment::new(options))?);
+        }
+        let experiment = Experiment::new(options);
+        report.begins(check);
+        let begun = Instant::now();
+        let verdict = if check.needs_answer && answered == Some(false) {
+            Verdict::NotObservable(UNANSWERED.into())
+        } else {
+            match (check.run)(&experiment) {
+                Ok(verdict) | Err(Cut::Found(verdict)) => verdict,
+                Err(Cut::Trouble(error)) => return Err(error),
+            }
+        };
+        // what Ctrl-C has cut short says nothing of the server
+        experiment.interrupted().map_or(Ok(()), Err)?;
+        answered = experiment.answered.get().or(answered);
+        report.found(check, &verdict, begun.elapsed(), &experiment.steps());
+    }
+    Ok(())
+}
+
+/// Why no more is said of a server that does not speak as it is meant to.
+const UNANSWERED: &str = "a client is not answered as expected: see answers, --send, --expect";
 
 /// `prise check --list`
 ///

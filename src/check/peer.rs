@@ -18,7 +18,6 @@ use crate::ffi::stop_asked;
 /// the server's port for the next check to meet.
 pub struct Peer {
     stream: TcpStream,
-    timeout: Duration,
 }
 
 /// So much is no answer, but a stream without end.
@@ -80,7 +79,7 @@ impl Peer {
         let linger = libc::linger { l_onoff: 1, l_linger: 0 };
         setsockopt(&stream, sockopt::Linger, &linger)?;
         stream.set_write_timeout(Some(timeout))?;
-        Ok(Peer { stream, timeout })
+        Ok(Peer { stream })
     }
 
     /// Send bytes; gives how many the server's side took.
@@ -103,39 +102,49 @@ impl Peer {
         let _ = self.stream.shutdown(Shutdown::Write);
     }
 
-    /// Read to the end of file, a reset, or silence.
-    pub fn read_to_end(&mut self) -> Answer {
-        self.read_until(self.timeout, |_| false)
-    }
-
     /// Read until what came is enough, or it ends. Each wait is as long as `patience`, and all together
     /// three times that.
     pub fn read_until(&mut self, patience: Duration, enough: impl Fn(&[u8]) -> bool) -> Answer {
         let mut bytes = Vec::new();
+        let end = self.read_on(&mut bytes, patience, enough);
+        Answer { bytes, end }
+    }
+
+    /// The same, of which some has come already.
+    pub fn read_on(
+        &mut self,
+        bytes: &mut Vec<u8>,
+        patience: Duration,
+        enough: impl Fn(&[u8]) -> bool,
+    ) -> End {
         let mut piece = [0; 65_536];
         let deadline = Instant::now() + patience * 3;
-        let end = loop {
-            if enough(&bytes) {
-                break End::Enough;
+        loop {
+            if enough(bytes) {
+                return End::Enough;
             }
             if bytes.len() > FLOOD {
-                break End::Flood;
+                return End::Flood;
             }
             let left = deadline.saturating_duration_since(Instant::now());
             if !ready(&self.stream, PollFlags::POLLIN, patience.min(left)) {
-                break End::Silence;
+                return End::Silence;
             }
             match self.stream.read(&mut piece) {
-                Ok(0) => break End::Closed,
+                Ok(0) => return End::Closed,
                 Ok(n) => bytes.extend_from_slice(&piece[..n]),
                 Err(error) => match error.kind() {
                     ErrorKind::Interrupted => {}
-                    ErrorKind::ConnectionReset | ErrorKind::BrokenPipe => break End::Reset,
-                    _ => break End::Silence,
+                    ErrorKind::ConnectionReset | ErrorKind::BrokenPipe => return End::Reset,
+                    _ => return End::Silence,
                 },
             }
-        };
-        Answer { bytes, end }
+        }
+    }
+
+    /// Whether anything has come by now.
+    pub fn has_heard(&mut self) -> bool {
+        !self.read_until(Duration::from_millis(1), |bytes| !bytes.is_empty()).bytes.is_empty()
     }
 
     /// Close as most clients do, without a reset.

@@ -1,10 +1,12 @@
 //! How findings are told: to people, as TAP, as JSON.
 
-use std::io::{IsTerminal, stdout};
+use std::fmt::Display;
+use std::io::{IsTerminal, Write, stderr, stdout};
 use std::time::Duration;
 
 use crate::check::verdict::Verdict;
 use crate::check::{Check, Format, Options};
+use crate::error::Error;
 use crate::stdio::printf;
 
 const RED: u8 = 31;
@@ -64,8 +66,8 @@ impl<'a> Report<'a> {
             printf!("  …       {}", check.name);
         } else if self.options.verbose {
             match self.options.format {
-                Format::Human | Format::Tap => printf!("# {}\n", check.name),
-                Format::Json => eprintln!("# {}", check.name),
+                Format::Human => printf!("# {}\n", check.name),
+                Format::Tap | Format::Json => aside(format_args!("# {}", check.name)),
             }
         }
     }
@@ -104,7 +106,7 @@ impl<'a> Report<'a> {
                 printf!("            expected  {}\n", failure.expected);
                 printf!("            seen      {}\n", failure.seen);
                 printf!("            why       {}\n", check.why);
-                printf!("            mend      {}\n", check.mend);
+                printf!("            mend      {}\n", failure.mend.unwrap_or(check.mend));
                 printf!("            read      {}\n", check.page);
             }
         }
@@ -122,7 +124,7 @@ impl<'a> Report<'a> {
                     ("expected", &failure.expected),
                     ("seen", &failure.seen),
                     ("why", check.why),
-                    ("mend", check.mend),
+                    ("mend", failure.mend.unwrap_or(check.mend)),
                     ("read", check.page),
                 ] {
                     printf!("  {key}: {}\n", quoted(text));
@@ -132,16 +134,35 @@ impl<'a> Report<'a> {
         }
     }
 
-    /// Whether anything was found so far.
-    pub fn has_findings(&self) -> bool {
-        self.held + self.failed + self.unseen > 0
+    fn made(&self) -> usize {
+        self.held + self.failed + self.unseen
+    }
+
+    /// The examination is cut short, and why; what was found before is not lost.
+    pub fn cut_short(&self, why: &Error) {
+        if self.terminal {
+            printf!("\r\x1b[K");
+        }
+        match self.options.format {
+            Format::Human if self.made() == 0 => {}
+            Format::Tap => printf!("Bail out! {why}\n"),
+            Format::Human | Format::Json => self.sum_up(Some(why)),
+        }
     }
 
     /// All checks are made; gives whether any failed.
     pub fn end(&self) -> bool {
+        self.sum_up(None);
+        self.failed > 0
+    }
+
+    fn sum_up(&self, cut_short: Option<&Error>) {
         let summary =
             format!("{} hold, {} fail, {} not observable here", self.held, self.failed, self.unseen);
         match self.options.format {
+            Format::Human if cut_short.is_some() => {
+                printf!("\n{} of {} checks: {summary}\n", self.made(), self.checks)
+            }
             Format::Human => printf!("\n{} checks: {summary}\n", self.checks),
             Format::Tap => printf!("# {summary}\n"),
             Format::Json => {
@@ -151,11 +172,18 @@ impl<'a> Report<'a> {
                     self.held,
                     self.failed
                 );
+                if let Some(why) = cut_short {
+                    printf!("\"cut_short\":{},", quoted(&why.to_string()));
+                }
                 printf!("\"not_observable\":{},\"checks\":[\n{}\n]}}\n", self.unseen, self.json.join(",\n"));
             }
         }
-        self.failed > 0
     }
+}
+
+/// Print a line on stderr, beside the findings. Nothing is to be done where that is full, or nobody reads it.
+pub fn aside(line: impl Display) {
+    let _ = stderr().write_all(format!("{line}\n").as_bytes());
 }
 
 fn json(check: &Check, verdict: &Verdict, took: Duration, steps: &[String]) -> String {
@@ -175,7 +203,7 @@ fn json(check: &Check, verdict: &Verdict, took: Duration, steps: &[String]) -> S
         fields.push(("seen", quoted(&failure.seen)));
         fields.extend([
             ("why", quoted(check.why)),
-            ("mend", quoted(check.mend)),
+            ("mend", quoted(failure.mend.unwrap_or(check.mend))),
             ("read", quoted(check.page)),
         ]);
     }

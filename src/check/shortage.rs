@@ -4,11 +4,11 @@ use std::time::{Duration, Instant};
 
 use crate::check::experiment::Experiment;
 use crate::check::peer::Peer;
-use crate::check::strace::{FORK, Strace, Times};
+use crate::check::strace::{FORK, NO_STRACE, Strace, Times};
 use crate::check::subject::{Subject, pass, wait_until};
 use crate::check::system;
 use crate::check::trouble::survived;
-use crate::check::verdict::{Outcome, fails, not_observable};
+use crate::check::verdict::{Outcome, Verdict, fails, not_observable};
 use crate::ffi::{Resource, prlimit};
 
 /// Out of descriptors, it waits without burning the CPU, and goes on when there are some.
@@ -28,74 +28,82 @@ pub fn out_of_descriptors(lab: &Experiment<'_>) -> Outcome {
         return not_observable("this user may not limit the server's descriptors");
     };
     lab.step(format!("server: prlimit(RLIMIT_NOFILE, {next}), all below which are open"));
-    let mut waiting: Vec<Peer> = (0..3).map_while(|_| Peer::dial(server.port, lab.timeout()).ok()).collect();
+    let mut waiting: Vec<Peer> = (0..3).map_while(|_| lab.dial_patiently(&server).ok()).collect();
     for client in &mut waiting {
         // all that they have to say: a server that serves one after the other is not to wait for more
         client.send(lab.message());
         client.half_close();
     }
-    let effort = Effort::of(&mut server);
+    let effort = Effort::of(&server);
     let answers = waiting
         .iter_mut()
         .map(|client| client.read_until(Duration::from_millis(1), |bytes| lab.is_answer(bytes)));
     let answered = answers.filter(|answer| lab.is_answer(&answer.bytes)).count();
     // the process may have ended
     let _ = prlimit(server.pid, Resource::Descriptors, limit);
-    if effort.is_spinning() {
-        let seen = format!("it ran, or was ready to, {} % of the time while accept() failed", effort.awake());
-        return fails("it waits for a descriptor", seen);
-    }
-    // an accept() that waits already has its descriptor: one client may be served
-    let outcome = match answered {
-        0 | 1 => survived(lab, &mut server, &format!("EMFILE, which took {} % of a CPU", effort.ticks)),
-        n => not_observable(format!("{n} clients were answered meanwhile: other processes accept")),
+    let seconds = effort.begun.elapsed().as_secs_f64();
+    let outcome = match effort.verdict() {
+        Some(true) => {
+            let seen =
+                format!("it used {} ms of CPU in {seconds:.1} s, while accept() failed", effort.ticks * 10);
+            fails("it waits for a descriptor", seen)
+        }
+        // an accept() that waits already has its descriptor: one client may be served
+        _ if answered > 1 => {
+            not_observable(format!("{answered} clients were answered meanwhile: other processes accept"))
+        }
+        None => not_observable(format!("this machine is too busy to see whether it waits ({seconds:.0} s)")),
+        Some(false) => survived(lab, &mut server, "EMFILE"),
     };
     // not before: a client that has vanished is another check's
     drop(waiting);
     outcome
 }
 
-/// What a server did in a second.
+/// What a server does while it is watched.
 struct Effort {
-    /// Of a hundred.
+    begun: Instant,
+    /// The CPU that it has used.
     ticks: u64,
-    /// How often it was looked at, and was seen running or ready to.
-    looks: u32,
-    running: u32,
-    /// Of ten parts of the second, those in which it did anything.
-    parts: [bool; 10],
+    /// For each tenth of a second, whether it did anything.
+    parts: Vec<bool>,
 }
 
 impl Effort {
-    /// Watch it for a second, or until it ends.
-    fn of(server: &mut Subject) -> Effort {
-        let ticks = |server: &Subject| system::cpu_ticks(server.pid);
-        let (begun, before) = (Instant::now(), ticks(server).unwrap_or(0));
-        let mut effort = Effort { ticks: 0, looks: 0, running: 0, parts: [false; 10] };
-        wait_until(Duration::from_secs(1), || {
-            let used = ticks(server).map_or(effort.ticks, |now| now - before);
-            let runs = system::is_running(server.pid);
-            if let Some(part) = effort.parts.get_mut(begun.elapsed().as_millis() as usize / 100) {
-                *part |= runs || used > effort.ticks;
-            }
+    /// So many parts tell what it does now.
+    const LATELY: usize = 10;
+    /// So much CPU has nobody who waits, a second of it.
+    const MUCH: u64 = 100;
+    /// A busy machine may have given it less until then.
+    const LONGEST: usize = 150;
+
+    /// Watch a server for a second, or until it ends; on a busy machine for longer, until it has waited or has
+    /// had its second of the CPU.
+    fn of(server: &Subject) -> Effort {
+        let before = system::cpu_ticks(server.pid).unwrap_or(0);
+        let mut effort = Effort { begun: Instant::now(), ticks: 0, parts: Vec::new() };
+        wait_until(Duration::from_secs(60), || {
+            let used = system::cpu_ticks(server.pid).map_or(effort.ticks, |now| now.saturating_sub(before));
+            let active = used > effort.ticks || system::state(server.pid) == Some('R');
             effort.ticks = used;
-            effort.looks += 1;
-            effort.running += u32::from(runs);
-            server.ended().is_some()
+            let part = effort.begun.elapsed().as_millis() as usize / 100;
+            if part >= effort.parts.len() {
+                effort.parts.resize(part + 1, false);
+            }
+            effort.parts[part] |= active;
+            server.ended().is_some() || effort.verdict().is_some() || part >= Effort::LONGEST
         });
         effort
     }
 
-    /// One that waits needs next to nothing. One that spins may get little on a busy machine, but never sleeps;
+    /// Whether it spins, if that can be told. One that spins may get little on a busy machine, but never sleeps;
     /// while one that tries a thousand times, says so, and then sleeps for a second, does not spin.
-    fn is_spinning(&self) -> bool {
-        let much = self.ticks >= 10 || self.running * 2 > self.looks;
-        much && self.parts.iter().filter(|part| **part).count() >= 5
-    }
-
-    /// How much of the time, of a hundred.
-    fn awake(&self) -> u32 {
-        (self.running * 100 / self.looks).max(self.ticks as u32)
+    fn verdict(&self) -> Option<bool> {
+        // the part that is under way says nothing yet
+        let whole = &self.parts[..self.parts.len().saturating_sub(1)];
+        let lately = whole.last_chunk::<{ Effort::LATELY }>()?;
+        let sleeps = lately.iter().filter(|part| **part).count() < Effort::LATELY / 2;
+        (sleeps || self.ticks >= Effort::MUCH).then_some(!sleeps)
     }
 }
 
@@ -104,7 +112,7 @@ pub fn fork_fails(lab: &Experiment<'_>) -> Outcome {
     let mut server = lab.start()?;
     lab.serves(&server);
     let Some(shortage) = Shortage::begin(&mut server) else {
-        return not_observable("strace, which makes fork() fail, is not installed or may not attach");
+        return not_observable(NO_STRACE);
     };
     lab.step(format!("{} makes fork() give EAGAIN", shortage.name()));
     // a server that counts its children must not count those who never were: the usual caps are 30 and 40
@@ -118,12 +126,25 @@ pub fn fork_fails(lab: &Experiment<'_>) -> Outcome {
         lost += u32::from(!lab.is_answer(&answer.bytes));
     }
     lab.step(format!("{came} clients connect"));
-    shortage.end(&server);
-    survived(
-        lab,
-        &mut server,
-        &format!("fork() failed with EAGAIN (clients without an answer: {lost} of {came})"),
-    )
+    let calls = shortage.end(&server);
+    // who is not answered has met it, however it is made
+    if calls.map_or(lost == 0, |calls| calls == 0) && server.ended().is_none() {
+        return not_observable("it has no need of fork() for a client");
+    }
+    Ok(match survived(lab, &mut server, "fork() failed with EAGAIN")? {
+        Verdict::Holds(seen) => Verdict::Holds(match calls {
+            Some(calls) => format!("{seen}, {calls} times"),
+            None => seen,
+        }),
+        Verdict::Fails(mut failure) => {
+            failure.seen += &format!(" ({lost} of {came} clients had no answer before)");
+            if server.ended().is_none() {
+                failure.mend = Some("when fork() is -1: close that client, and count no child for it");
+            }
+            Verdict::Fails(failure)
+        }
+        unseen => unseen,
+    })
 }
 
 /// What makes fork fail: a limit, which does not bind root, or strace.
@@ -149,13 +170,15 @@ impl Shortage {
         }
     }
 
-    fn end(self, server: &Subject) {
+    /// Over; gives how many calls have failed, if they were counted.
+    fn end(self, server: &Subject) -> Option<usize> {
         match self {
             Shortage::Limit(limit) => {
                 // the server may have ended
                 let _ = prlimit(server.pid, Resource::Processes, limit);
+                None
             }
-            Shortage::Strace(strace) => drop(strace),
+            Shortage::Strace(strace) => Some(strace.detach()),
         }
     }
 }

@@ -13,6 +13,10 @@ use crate::check::system;
 /// The calls behind fork(), by any libc and on any processor.
 pub const FORK: &str = "?fork,?vfork,?clone,?clone3";
 
+/// Why calls cannot be made to fail.
+pub const NO_STRACE: &str =
+    "strace, which makes calls fail, is not installed, or may not attach (kernel.yama.ptrace_scope)";
+
 /// How often a call fails.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Times {
@@ -56,7 +60,7 @@ impl Strace {
             .ok()?;
         server.instruments.push(child.id() as i32);
         let mut strace = Strace { child };
-        let attached = wait_until(Duration::from_secs(2), || system::is_traced(pid) || strace.ended());
+        let attached = wait_until(Duration::from_secs(10), || system::is_traced(pid) || strace.ended());
         // it ends at once, and well, when the first call that fails is the end of the process
         let at_work = attached && !matches!(strace.child.try_wait(), Ok(Some(status)) if !status.success());
         at_work.then_some(strace)

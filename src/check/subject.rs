@@ -1,5 +1,6 @@
 //! The server under examination: started on its port, watched, and ended with all that it started.
 
+use std::cell::Cell;
 use std::ffi::OsString;
 use std::os::unix::process::{CommandExt, ExitStatusExt};
 use std::process::{Command, ExitStatus, Stdio};
@@ -29,7 +30,7 @@ pub struct Subject {
     /// Children of the examiner that are not the server's: a strace that makes calls fail, and those that it had
     /// before it was the examiner, such as a shell's.
     pub instruments: Vec<i32>,
-    ended: Option<ExitStatus>,
+    ended: Cell<Option<ExitStatus>>,
     /// Whether another listened already on the port that this one would listen on without htons().
     others: bool,
 }
@@ -54,40 +55,69 @@ impl Subject {
             port,
             asked: port,
             instruments,
-            ended: None,
+            ended: Cell::new(None),
             others,
         })
     }
 
     /// Whether the server's process has ended, and how. It is not reaped before this is dropped: its number and
     /// its group's would be free for any process of this machine, which then would be taken for its own.
-    pub fn ended(&mut self) -> Option<ExitStatus> {
+    pub fn ended(&self) -> Option<ExitStatus> {
         while let Some((pid, status)) = ffi::peek_ended() {
             if pid == self.leader {
-                self.ended = Some(ExitStatus::from_raw(status));
+                self.ended.set(Some(ExitStatus::from_raw(status)));
                 break;
             }
             // an orphan that was adopted
             ffi::wait4(pid);
         }
-        self.ended
+        self.ended.get()
     }
 
     /// Wait until it listens; false if it ends first, or takes too long. One that has forgotten htons()
     /// listens on the port whose number has its two bytes swapped, and is examined there.
     pub fn wait_listening(&mut self, timeout: Duration) -> bool {
         let swapped = self.asked.swap_bytes();
-        let others = self.others;
-        wait_until(timeout, || {
-            if !others && !system::listens(self.asked) && system::listens(swapped) {
-                self.port = swapped;
+        let forgot = || !self.others && !system::listens(self.asked) && system::listens(swapped);
+        let port = || if forgot() { swapped } else { self.port };
+        self.wait_until(timeout, || system::listens(port()) || self.ended().is_some());
+        self.port = port();
+        system::listens(self.port)
+    }
+
+    /// Wait until a condition holds; false if it does not within the time-out. It is longer where the machine is
+    /// busy: see [`Grace`].
+    pub fn wait_until(&self, timeout: Duration, mut holds: impl FnMut() -> bool) -> bool {
+        let grace = Grace::of(self, timeout);
+        while !wait_until(timeout, &mut holds) {
+            if !grace.goes_on() {
+                return false;
             }
-            system::listens(self.port) || self.ended().is_some()
-        }) && system::listens(self.port)
+        }
+        true
+    }
+
+    /// Whether it would go on if it had a CPU or a disk: one of its processes waits for nothing else.
+    pub fn has_work(&self) -> bool {
+        let busy = |state: char| matches!(state, 'R' | 'D');
+        (0..3).any(|look| {
+            if look > 0 {
+                pause();
+            }
+            let leader = system::state(self.leader).is_some_and(busy);
+            leader || self.family().iter().any(|process| busy(process.state))
+        })
+    }
+
+    /// The CPU that it has had, with all its processes that are there or were waited for.
+    fn cpu(&self) -> Duration {
+        let family = self.family();
+        let all = family.iter().map(|process| process.pid).chain([self.leader]);
+        Duration::from_millis(10 * all.filter_map(system::cpu_ticks_with_children).sum::<u64>())
     }
 
     /// Whether the server's process is there no more, be it waited for or not.
-    pub fn is_gone(&mut self) -> bool {
+    pub fn is_gone(&self) -> bool {
         let pid = self.pid;
         let there = |process: &Process| process.pid == pid && !process.is_zombie();
         self.ended().is_some() || !system::processes().iter().any(there)
@@ -118,7 +148,7 @@ impl Subject {
 
     /// Take what is there a moment after it has served a client for what is always there.
     pub fn settle(&mut self) {
-        wait_until(Duration::from_secs(1), || self.is_at_rest());
+        self.wait_until(Duration::from_secs(1), || self.is_at_rest());
         self.resting = self.resting.max(self.busy_children());
     }
 
@@ -130,6 +160,12 @@ impl Subject {
     /// How many of the server's other processes are alive.
     pub fn busy_children(&self) -> usize {
         self.descendants().iter().filter(|process| !process.is_zombie()).count()
+    }
+
+    /// How many children it has that are alive.
+    pub fn children(&self) -> usize {
+        let family = self.descendants();
+        family.iter().filter(|process| process.ppid == self.pid && !process.is_zombie()).count()
     }
 
     /// All processes that it has started and that are there, zombies too.
@@ -175,6 +211,34 @@ impl Subject {
     pub fn signal(&self, signal: Signal) {
         // ESRCH: it has ended, which is seen elsewhere
         let _ = kill(Pid::from_raw(self.pid), signal);
+    }
+}
+
+/// More time for a server on a busy machine: one that has work and no CPU for it is not yet too late.
+pub struct Grace<'a> {
+    server: &'a Subject,
+    timeout: Duration,
+    end: Instant,
+    /// What it may have used of the CPU by then, and be no victim of others; known once there is a first time.
+    enough: Cell<Option<Duration>>,
+}
+
+impl Grace<'_> {
+    /// For a wait of so long, from now on.
+    pub fn of(server: &Subject, timeout: Duration) -> Grace<'_> {
+        const LONGEST: u32 = 8;
+        Grace { server, timeout, end: Instant::now() + timeout * LONGEST, enough: Cell::new(None) }
+    }
+
+    /// Whether to wait once more, as long as before.
+    pub fn goes_on(&self) -> bool {
+        if ffi::stop_asked().is_some() || Instant::now() > self.end || !self.server.has_work() {
+            return false;
+        }
+        let used = self.server.cpu();
+        let enough = self.enough.get().unwrap_or(used + self.timeout / 2);
+        self.enough.set(Some(enough));
+        used < enough
     }
 }
 

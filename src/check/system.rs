@@ -3,7 +3,10 @@
 //! On Linux /proc tells; elsewhere ps and netstat do, and what they cannot tell is `None`.
 
 use std::fs;
+use std::path::{Path, PathBuf};
 use std::process::Command;
+
+use nix::unistd::geteuid;
 
 /// A line of the process table.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -86,9 +89,15 @@ pub fn cpu_ticks(pid: i32) -> Option<u64> {
     Some(stat.number::<u64>(11)? + stat.number::<u64>(12)?)
 }
 
-/// Whether a process runs, or waits for nothing but a CPU, as far as can be seen.
-pub fn is_running(pid: i32) -> bool {
-    Stat::of(pid).and_then(|stat| stat.field(0).map(|state| state == "R")).unwrap_or(false)
+/// The same, with those of its children that it has waited for.
+pub fn cpu_ticks_with_children(pid: i32) -> Option<u64> {
+    let stat = Stat::of(pid)?;
+    (11..=14).map(|field| stat.number::<u64>(field)).sum()
+}
+
+/// R, S, T, Z …, as ps shows it, if that can be seen.
+pub fn state(pid: i32) -> Option<char> {
+    Stat::of(pid)?.field(0)?.chars().next()
 }
 
 /// How many descriptors a process waits for in poll() or ppoll(), if it does and that can be seen.
@@ -111,11 +120,35 @@ pub fn polls(_pid: i32) -> Option<u64> {
     None
 }
 
-/// How many processes this user may have, if that is limited and can be seen. Root is exempt.
+/// How many processes there may be of this user, or of this container, if that is limited and can be seen.
 pub fn process_limit() -> Option<u64> {
     let limits = fs::read_to_string("/proc/self/limits").ok()?;
-    let soft = limits.lines().find_map(|line| line.strip_prefix("Max processes"))?;
-    soft.split_whitespace().next()?.parse().ok()
+    let soft = limits.lines().find_map(|line| line.strip_prefix("Max processes"));
+    // root may have more
+    let of_user = soft.filter(|_| !geteuid().is_root());
+    let of_user = of_user.and_then(|soft| soft.split_whitespace().next()?.parse().ok());
+    cgroup_limits().into_iter().chain(of_user).min()
+}
+
+/// `pids.max` of the control groups that this process is in, version 2 or 1.
+fn cgroup_limits() -> Vec<u64> {
+    let groups = fs::read_to_string("/proc/self/cgroup").unwrap_or_default();
+    let folders = groups.lines().filter_map(|line| {
+        let mut fields = line.splitn(3, ':').skip(1);
+        let (controllers, path) = (fields.next()?, fields.next()?.trim_start_matches('/'));
+        let root = match controllers {
+            "" => "/sys/fs/cgroup",
+            "pids" => "/sys/fs/cgroup/pids",
+            _ => return None,
+        };
+        Some((Path::new(root), Path::new(root).join(path)))
+    });
+    // a limit holds for all groups below
+    let above = |(root, folder): (&Path, PathBuf)| {
+        folder.ancestors().take_while(|one| one.starts_with(root)).map(PathBuf::from).collect::<Vec<_>>()
+    };
+    let limit = |folder: PathBuf| fs::read_to_string(folder.join("pids.max")).ok()?.trim().parse().ok();
+    folders.flat_map(above).filter_map(limit).collect()
 }
 
 /// How many descriptors a process has open, if that can be seen.

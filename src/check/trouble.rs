@@ -6,7 +6,7 @@ use nix::sys::signal::Signal;
 
 use crate::check::experiment::Experiment;
 use crate::check::peer::Peer;
-use crate::check::subject::{Subject, pass, wait_until};
+use crate::check::subject::{Subject, pass};
 use crate::check::verdict::{Outcome, fails, holds};
 
 /// What all that survive have in common.
@@ -32,7 +32,7 @@ pub fn interrupted_calls(lab: &Experiment<'_>) -> Outcome {
     let mut server = lab.start()?;
     let greets = lab.greets(&server);
     let mut client = lab.dial(&server)?;
-    wait_until(Duration::from_millis(300), || !server.is_at_rest());
+    server.wait_until(Duration::from_millis(300), || !server.is_at_rest());
     lab.step("kill(SIGCHLD), kill(SIGSTOP), kill(SIGCONT), to the server and to its child, five times");
     for _ in 0..5 {
         for pid in server.descendants().iter().map(|child| child.pid).chain([server.pid]) {
@@ -43,7 +43,7 @@ pub fn interrupted_calls(lab: &Experiment<'_>) -> Outcome {
         pass(Duration::from_millis(10));
     }
     client.send(lab.message());
-    let answer = lab.hear(&mut client);
+    let answer = lab.hear(&server, &mut client);
     if !greets && !lab.is_answer(&answer.bytes) {
         return fails("the child whose read() was interrupted answers", answer.describe());
     }

@@ -40,6 +40,15 @@ pub struct Failure {
     pub expected: String,
     /// What this one did, with figures.
     pub seen: String,
+    /// What mends this one, where it is not what mends most that fail the check.
+    pub mend: Option<&'static str>,
+}
+
+impl Failure {
+    /// What was expected, and what was seen.
+    pub fn new(expected: impl Display, seen: impl Display) -> Failure {
+        Failure { expected: expected.to_string(), seen: seen.to_string(), mend: None }
+    }
 }
 
 /// It holds; what was seen.
@@ -49,7 +58,12 @@ pub fn holds(seen: impl Display) -> Outcome {
 
 /// It fails: what was expected, and what was seen.
 pub fn fails(expected: impl Display, seen: impl Display) -> Outcome {
-    Ok(Verdict::Fails(Failure { expected: expected.to_string(), seen: seen.to_string() }))
+    Ok(Verdict::Fails(Failure::new(expected, seen)))
+}
+
+/// It fails in a way of its own, and this mends it.
+pub fn fails_unless(mend: &'static str, expected: impl Display, seen: impl Display) -> Outcome {
+    Ok(Verdict::Fails(Failure { mend: Some(mend), ..Failure::new(expected, seen) }))
 }
 
 /// It cannot be seen, and why.
