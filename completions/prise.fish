@@ -96,9 +96,9 @@ complete -c prise -n "__fish_prise_using_subcommand serve" -l per-ip -d 'How man
 complete -c prise -n "__fish_prise_using_subcommand serve" -l rate -d 'How many clients of one source may come in a time. One more is closed' -r
 complete -c prise -n "__fish_prise_using_subcommand serve" -l timeout -d 'How long a client may be served: then SIGTERM to its process group, and SIGKILL 2 seconds later' -r
 complete -c prise -n "__fish_prise_using_subcommand serve" -l grace -d 'How long children may finish when the server stops' -r
-complete -c prise -n "__fish_prise_using_subcommand serve" -l user -d 'Whom children run as, with all groups of that user' -r
+complete -c prise -n "__fish_prise_using_subcommand serve" -l user -d 'Whom children run as, with all groups of that user; a number will do' -r
 complete -c prise -n "__fish_prise_using_subcommand serve" -l chroot -d 'Where the file tree of children begins' -r -F
-complete -c prise -n "__fish_prise_using_subcommand serve" -l cpu -d 'How much CPU a child may use' -r
+complete -c prise -n "__fish_prise_using_subcommand serve" -l cpu -d 'How much CPU a child may use: then SIGXCPU, and SIGKILL a second later' -r
 complete -c prise -n "__fish_prise_using_subcommand serve" -l memory -d 'How much memory a child may have' -r
 complete -c prise -n "__fish_prise_using_subcommand serve" -l nofile -d 'How many descriptors a child may open' -r
 complete -c prise -n "__fish_prise_using_subcommand serve" -l nproc -d 'How many processes the children\'s user may have' -r

@@ -51,23 +51,43 @@ struct Prise {
 }
 
 impl Prise {
-    /// What clap cannot see: that nothing says where a server to examine will listen.
+    /// What clap cannot see.
     fn validated(self) -> Result<Command, clap::Error> {
-        if let Command::Check(check) = &self.command {
-            let named = check.server.iter().any(|word| word.to_string_lossy().contains("{port}"));
-            if !check.list && check.port.is_none() && !named {
-                let why =
-                    "no word of the server's has {port} in it, and no --port N says where it always listens";
-                let mut prise = Prise::command();
-                prise.build();
-                let error =
-                    |command: &mut clap::Command| command.error(ErrorKind::MissingRequiredArgument, why);
-                return Err(prise
-                    .find_subcommand_mut("check")
-                    .map_or_else(|| error(&mut Prise::command()), error));
-            }
+        match &self.command {
+            Command::Check(check) => check.is_told_where()?,
+            Command::Serve(serve) => serve.names_what_it_separates()?,
+            Command::Client(_) | Command::Server(_) => {}
         }
         Ok(self.command)
+    }
+}
+
+/// What is missing, as clap would say it.
+fn missing(command: &str, why: &str) -> clap::Error {
+    let mut prise = Prise::command();
+    prise.build();
+    let error = |command: &mut clap::Command| command.error(ErrorKind::MissingRequiredArgument, why);
+    prise.find_subcommand_mut(command).map_or_else(|| error(&mut Prise::command()), error)
+}
+
+impl Check {
+    fn is_told_where(&self) -> Result<(), clap::Error> {
+        let told = self.server.iter().any(|word| word.to_string_lossy().contains("{port}"));
+        if self.list || self.port.is_some() || told {
+            return Ok(());
+        }
+        let why = "no word of the server's has {port} in it, and no --port N says where it always listens";
+        Err(missing("check", why))
+    }
+}
+
+impl Serve {
+    /// A script whose variable was empty is not to serve what nobody has asked for.
+    fn names_what_it_separates(&self) -> Result<(), clap::Error> {
+        if !self.program.is_empty() || std::env::args_os().all(|word| word != "--") {
+            return Ok(());
+        }
+        Err(missing("serve", "no program stands after --"))
     }
 }
 
@@ -98,8 +118,8 @@ pub enum Command {
     /// environment (TCPREMOTEIP, TCPREMOTEPORT, …). Without a program, the child of `prise server fork`
     /// serves. The bound address is printed on stdout, the log goes to stderr.
     ///
-    /// SIGTERM, SIGINT: accept nobody any more, let children finish, then end them. A second one skips
-    /// the wait. SIGUSR1: a line of counters.
+    /// SIGTERM, SIGINT, SIGQUIT, SIGHUP: accept nobody any more, let children finish, then end them. A second
+    /// one skips the wait. SIGUSR1: a line of counters.
     ///
     /// Exit status: 0 after a clean stop, 100 usage or denied, 111 a call failed.
     #[command(after_long_help = "Examples:
@@ -133,7 +153,7 @@ pub struct Serve {
     /// How long children may finish when the server stops
     #[arg(long, value_name = "SECONDS", default_value_t = 10, value_parser = value_parser!(u64).range(0..=MANY_SECONDS))]
     grace: u64,
-    /// Whom children run as, with all groups of that user
+    /// Whom children run as, with all groups of that user; a number will do
     #[arg(long, value_name = "NAME[:GROUP]")]
     user: Option<String>,
     /// Where the file tree of children begins
@@ -142,7 +162,7 @@ pub struct Serve {
     /// Have exec give children no more rights (set-user-ID, capabilities) than they have (Linux, FreeBSD)
     #[arg(long)]
     no_new_privs: bool,
-    /// How much CPU a child may use
+    /// How much CPU a child may use: then SIGXCPU, and SIGKILL a second later
     #[arg(long, value_name = "SECONDS", value_parser = value_parser!(u64).range(1..=MANY_SECONDS))]
     cpu: Option<u64>,
     /// How much memory a child may have

@@ -379,18 +379,22 @@ pub fn peek_ended() -> Option<(i32, c_int)> {
         // SAFETY: siginfo is a structure of integers and pointers, for which all bits zero is a value.
         let mut info: libc::siginfo_t = unsafe { zeroed() };
         let options = libc::WEXITED | libc::WNOHANG | libc::WNOWAIT;
-        // SAFETY: info is whole and lives until waitid returns; P_ALL takes no number.
-        if unsafe { libc::waitid(libc::P_ALL, 0, &raw mut info, options) } != 0 {
-            return None;
-        }
-        // SAFETY: all bits of it were set, here or by waitid.
-        let pid = unsafe { info.si_pid() };
-        // SAFETY: what waitid fills in has si_status.
-        let status = unsafe { info.si_status() };
-        let status = match info.si_code {
-            libc::CLD_EXITED => status << 8,
-            libc::CLD_DUMPED => status | 0x80,
-            _ => status,
+        let (pid, status) = loop {
+            // SAFETY: info is whole and lives until waitid returns; P_ALL takes no number.
+            if unsafe { libc::waitid(libc::P_ALL, 0, &raw mut info, options) } != 0 {
+                return None;
+            }
+            // SAFETY: all bits of it were set, here or by waitid.
+            let pid = unsafe { info.si_pid() };
+            // SAFETY: what waitid fills in has si_status.
+            let status = unsafe { info.si_status() };
+            match info.si_code {
+                libc::CLD_EXITED => break (pid, status << 8),
+                libc::CLD_DUMPED => break (pid, status | 0x80),
+                // as in wait4()
+                libc::CLD_TRAPPED | libc::CLD_STOPPED => detach(pid, status),
+                _ => break (pid, status),
+            }
         };
         (pid != 0).then_some((pid, status))
     }
@@ -400,6 +404,23 @@ pub fn peek_ended() -> Option<(i32, c_int)> {
         // SAFETY: status is an int that lives until waitpid returns.
         let pid = unsafe { libc::waitpid(-1, &raw mut status, libc::WNOHANG) };
         (pid > 0).then_some((pid, status))
+    }
+}
+
+/// Let a child go that is traced by this process, for its own PTRACE_TRACEME, and has stopped at a signal, which it
+/// then gets: `ptrace(PTRACE_DETACH, pid, …, signal)`, PT_DETACH on BSD.
+fn detach(pid: pid_t, signal: c_int) {
+    // at an exec it stops with a signal that nobody has sent
+    let signal = if signal == libc::SIGTRAP { 0 } else { signal };
+    #[cfg(target_os = "linux")]
+    // SAFETY: this request takes integers and reads no memory; ESRCH: it has been killed meanwhile.
+    unsafe {
+        libc::ptrace(libc::PTRACE_DETACH as _, pid, ptr::null_mut::<libc::c_void>(), signal as libc::c_long);
+    }
+    #[cfg(not(target_os = "linux"))]
+    // SAFETY: this request takes integers, and an address of 1 for "where it stopped", which nothing reads.
+    unsafe {
+        libc::ptrace(libc::PT_DETACH, pid, ptr::without_provenance_mut(1), signal);
     }
 }
 
@@ -417,15 +438,22 @@ pub struct Ended {
 }
 
 /// Reap a child that has ended, with what it has used: `pid_t wait4(pid, &status, WNOHANG, &usage)`.
-/// -1 stands for any child. None: it has not ended, or is not there.
+/// -1 stands for any child. None: it has not ended, or is not there. One that has asked to be traced by its parent
+/// and has stopped, which is told too, is let go.
 ///
 /// <https://man7.org/linux/man-pages/man2/wait4.2.html>
 pub fn wait4(pid: i32) -> Option<Ended> {
     let mut status = 0;
     // SAFETY: every field of rusage is an integer, for which all bits zero is a value.
     let mut usage: libc::rusage = unsafe { zeroed() };
-    // SAFETY: status and usage are whole and live until wait4 returns.
-    let pid = unsafe { libc::wait4(pid, &raw mut status, libc::WNOHANG, &raw mut usage) };
+    let pid = loop {
+        // SAFETY: status and usage are whole and live until wait4 returns.
+        let found = unsafe { libc::wait4(pid, &raw mut status, libc::WNOHANG, &raw mut usage) };
+        if found <= 0 || libc::WIFEXITED(status) || libc::WIFSIGNALED(status) {
+            break found;
+        }
+        detach(found, libc::WSTOPSIG(status));
+    };
     let time = |time: libc::timeval| Duration::new(time.tv_sec as u64, time.tv_usec as u32 * 1000);
     let cpu = time(usage.ru_utime) + time(usage.ru_stime);
     (pid > 0).then_some(Ended { pid, status, cpu, maxrss: usage.ru_maxrss })
@@ -601,6 +629,22 @@ pub fn no_new_privs() -> Result<()> {
     Err(Errno::ENOSYS)
 }
 
+/// Have SIGTERM sent to this process when its parent ends, be it killed: `prctl(PR_SET_PDEATHSIG, SIGTERM)` (Linux),
+/// `procctl(PROC_PDEATHSIG_CTL)` (FreeBSD); elsewhere it goes on. It stays over exec, unless that gives more rights.
+///
+/// <https://man7.org/linux/man-pages/man2/PR_SET_PDEATHSIG.2const.html>
+pub fn term_with_parent() {
+    // neither fails for a signal that there is
+    #[cfg(target_os = "linux")]
+    let _ = nix::sys::prctl::set_pdeathsig(Signal::SIGTERM);
+    #[cfg(target_os = "freebsd")]
+    {
+        let mut signal = libc::SIGTERM;
+        // SAFETY: this command reads one int, which lives until procctl returns; P_PID and 0 are this process.
+        unsafe { libc::procctl(libc::P_PID, 0, libc::PROC_PDEATHSIG_CTL, (&raw mut signal).cast()) };
+    }
+}
+
 /// Set the groups of this process, and its user's numbers, for good:
 /// `setgroups`, `setgid`, `setuid`, in this order.
 ///
@@ -658,7 +702,19 @@ pub enum Allowance {
     Processes,
 }
 
-/// Limit a resource of this process, soft and hard: `int setrlimit(int, const struct rlimit *)`.
+impl Allowance {
+    /// How a log names it when it cannot be limited.
+    pub fn name(self) -> &'static str {
+        match self {
+            Allowance::Cpu => "setrlimit-cpu",
+            Allowance::Memory => "setrlimit-memory",
+            Allowance::Descriptors => "setrlimit-nofile",
+            Allowance::Processes => "setrlimit-nproc",
+        }
+    }
+}
+
+/// Limit a resource of this process, soft and hard, but for CPU, where SIGKILL comes a second after SIGXCPU: `int setrlimit(int, const struct rlimit *)`.
 ///
 /// # Errors
 /// EPERM for more than is allowed already, EINVAL.
@@ -674,7 +730,10 @@ pub fn setrlimit(allowance: Allowance, value: u64) -> Result<()> {
         Allowance::Descriptors => libc::RLIMIT_NOFILE,
         Allowance::Processes => libc::RLIMIT_NPROC,
     };
-    let limit = libc::rlimit { rlim_cur: value as libc::rlim_t, rlim_max: value as libc::rlim_t };
+    // more than there is a number for is no limit
+    let number = |value: u64| libc::rlim_t::try_from(value).unwrap_or(libc::RLIM_INFINITY);
+    let hard = if allowance == Allowance::Cpu { value + 1 } else { value };
+    let limit = libc::rlimit { rlim_cur: number(value), rlim_max: number(hard) };
     // SAFETY: limit is a whole rlimit that lives until setrlimit returns.
     Errno::result(unsafe { libc::setrlimit(resource, &raw const limit) }).map(drop)
 }
@@ -755,8 +814,8 @@ pub enum Handler {
     NoteChild,
 }
 
-/// Set what a signal does: `int sigaction(int, const struct sigaction *, struct sigaction *)`, with
-/// `SA_NOCLDSTOP` and, but for those that note, `SA_RESTART`.
+/// Set what a signal does: `int sigaction(int, const struct sigaction *, struct sigaction *)`, with `SA_RESTART` but
+/// for those that note, and with `SA_NOCLDSTOP` but for [`note_child`].
 ///
 /// # Errors
 /// EINVAL for a signal that cannot be caught.
@@ -765,6 +824,8 @@ pub enum Handler {
 pub fn sigaction(signal: Signal, handler: Handler) -> Result<()> {
     use nix::sys::signal::{SaFlags, SigAction, SigHandler, SigSet};
     let notes = matches!(handler, Handler::NoteStop | Handler::NoteStatus | Handler::NoteChild);
+    // a child that is traced by this process and stops is to be let go
+    let hears_stops = handler == Handler::NoteChild;
     let handler = match handler {
         Handler::Default => SigHandler::SigDfl,
         Handler::Ignore => SigHandler::SigIgn,
@@ -774,7 +835,8 @@ pub fn sigaction(signal: Signal, handler: Handler) -> Result<()> {
         Handler::NoteChild => SigHandler::SigAction(note_child),
     };
     let restart = if notes { SaFlags::empty() } else { SaFlags::SA_RESTART };
-    let action = SigAction::new(handler, restart | SaFlags::SA_NOCLDSTOP, SigSet::empty());
+    let stops = if hears_stops { SaFlags::empty() } else { SaFlags::SA_NOCLDSTOP };
+    let action = SigAction::new(handler, restart | stops, SigSet::empty());
     // SAFETY: the handlers call waitpid or store an int, which is async-signal-safe, and keep errno.
     unsafe { nix::sys::signal::sigaction(signal, &action) }.map(drop)
 }

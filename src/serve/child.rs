@@ -14,16 +14,20 @@ use nix::sys::socket::{SockaddrStorage, getsockname};
 use nix::sys::stat::{SFlag, stat};
 use nix::sys::wait::waitpid;
 use nix::unistd::{
-    AccessFlags, ForkResult, Pid, access, chdir, chroot, dup2_stderr, dup2_stdin, dup2_stdout, pipe, setpgid,
-    write,
+    AccessFlags, ForkResult, access, chdir, chroot, dup2_stdin, dup2_stdout, pipe, setsid, write,
 };
 
 use crate::error::Exit;
 use crate::ffi::{
     _exit, Allowance, Strings, become_user, closefrom_3, default_disposition, execve, fork, no_new_privs,
-    setrlimit,
+    setrlimit, term_with_parent,
 };
+use crate::serve::parent::BACK_OFF;
 use crate::serve::{env, listener, log, tutorial};
+
+/// So often is it tried to execute a program for which something is missing: [`BACK_OFF`] apart, for five seconds. It
+/// cannot be for ever: those who wait count as processes of their user, and would keep each other waiting.
+const EXEC_TRIES: u32 = 50;
 
 /// What a child is made of.
 pub struct Recipe {
@@ -88,8 +92,9 @@ pub fn become_child(recipe: &Recipe, client: OwnedFd) -> ! {
 fn prepare(recipe: &Recipe, client: OwnedFd) -> Result<(), Step> {
     let at = |step: &'static str| move |errno| (step, errno);
 
-    // a process group of its own, so that it is signalled with all that it starts
-    setpgid(Pid::from_raw(0), Pid::from_raw(0)).map_err(at("setpgid"))?;
+    // a session and a process group of its own: it is signalled with all that it starts, and a terminal that the
+    // server has is none of its own, to type into or to read from
+    setsid().map_err(at("setsid"))?;
 
     // signals as a program expects them: SIGPIPE too, which Rust ignores
     recipe.signals.iter().for_each(|&signal| default_disposition(signal));
@@ -99,7 +104,7 @@ fn prepare(recipe: &Recipe, client: OwnedFd) -> Result<(), Step> {
     dup2_stdin(&client).map_err(at("dup2"))?;
     dup2_stdout(&client).map_err(at("dup2"))?;
     if let Some(log) = &recipe.log {
-        dup2_stderr(log).map_err(at("dup2"))?;
+        log::wait_again(log).map_err(at("dup2"))?;
     }
     // all above 2 are closed at once, the client's first copy too
     std::mem::forget(client);
@@ -120,7 +125,7 @@ fn restrict(recipe: &Recipe) -> Result<(), Step> {
 
     // what it may use; before it is another user, who could not set all of it
     for &(allowance, value) in &recipe.allowances {
-        setrlimit(allowance, value).map_err(at("setrlimit"))?;
+        setrlimit(allowance, value).map_err(at(allowance.name()))?;
     }
 
     // who it is: groups first, while that is still allowed
@@ -130,6 +135,9 @@ fn restrict(recipe: &Recipe) -> Result<(), Step> {
     if recipe.no_new_privs {
         no_new_privs().map_err(at("no-new-privs"))?;
     }
+
+    // how it ends when the server is killed; last, since another user's process loses it
+    term_with_parent();
     Ok(())
 }
 
@@ -174,8 +182,22 @@ fn local_address(client: &OwnedFd) -> Option<SocketAddr> {
     listener::std_address(&address)
 }
 
-/// Execute the program. Returns why that failed.
+/// Execute the program. Returns why that failed; what may be there again soon is waited for.
 fn run(recipe: &Recipe) -> Errno {
+    let mut tries = EXEC_TRIES;
+    loop {
+        match run_first(recipe) {
+            Errno::EAGAIN | Errno::ENOMEM | Errno::ENFILE | Errno::EMFILE if tries > 1 => {
+                tries -= 1;
+                std::thread::sleep(BACK_OFF);
+            }
+            errno => return errno,
+        }
+    }
+}
+
+/// Execute the first file that can be. Returns why none can.
+fn run_first(recipe: &Recipe) -> Errno {
     let mut why = Errno::ENOENT;
     for file in &recipe.files {
         match execve(file, &recipe.program, &recipe.environment) {

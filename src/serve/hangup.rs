@@ -11,6 +11,7 @@ pub type Whose = (u32, i32);
 #[cfg(target_os = "linux")]
 mod by_epoll {
     use std::os::fd::{AsFd, AsRawFd, OwnedFd};
+    use std::time::Duration;
 
     use nix::Result;
     use nix::sys::epoll::{Epoll, EpollCreateFlags, EpollEvent, EpollFlags, EpollTimeout};
@@ -37,6 +38,11 @@ mod by_epoll {
         /// A child has ended, and its client is no longer watched.
         pub fn forget(&mut self, _whose: Whose) {}
 
+        /// When to look again though nothing was said: never.
+        pub fn look_again(&self) -> Option<Duration> {
+            None
+        }
+
         /// What to poll.
         pub fn polled(&self) -> Vec<libc::pollfd> {
             vec![libc::pollfd { fd: self.0.0.as_raw_fd(), events: libc::POLLIN, revents: 0 }]
@@ -59,6 +65,7 @@ mod by_epoll {
 #[cfg(not(target_os = "linux"))]
 mod by_poll {
     use std::os::fd::{AsRawFd, OwnedFd};
+    use std::time::Duration;
 
     use nix::Result;
 
@@ -82,6 +89,12 @@ mod by_poll {
         /// A child has ended, and its client is no longer watched.
         pub fn forget(&mut self, whose: Whose) {
             self.0.retain(|watched| watched.1 != whose);
+        }
+
+        /// When to look again though nothing was said: poll(2) of FreeBSD and of NetBSD tells of a POLLHUP that is
+        /// there, and does not wake up for one that comes.
+        pub fn look_again(&self) -> Option<Duration> {
+            (!self.0.is_empty()).then_some(Duration::from_millis(500))
         }
 
         /// What to poll: POLLHUP comes unasked.

@@ -1,12 +1,13 @@
 //! The listening socket: made here, or handed over by who started us (LISTEN_FDS).
 
 use std::fmt::{self, Display, Formatter};
-use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, SocketAddrV6};
 use std::os::fd::{AsRawFd, OwnedFd};
 use std::str::FromStr;
 
 use nix::errno::Errno;
 use nix::fcntl::{FcntlArg, FdFlag, OFlag, fcntl};
+use nix::net::if_::if_nametoindex;
 use nix::sys::socket::{
     AddressFamily, SockFlag, SockType, SockaddrStorage, bind, getsockname, getsockopt, setsockopt, socket,
     sockopt,
@@ -66,9 +67,11 @@ impl Address {
             return Ok((Ipv4Addr::UNSPECIFIED, self.port).into());
         };
         if let Some(v6) = host.strip_prefix('[').and_then(|host| host.strip_suffix(']')) {
-            let v6: Ipv6Addr =
+            let (v6, zone) = v6.split_once('%').map_or((v6, None), |(v6, zone)| (v6, Some(zone)));
+            let address: Ipv6Addr =
                 v6.parse().map_err(|_| Error::Denied(format!("{v6} is not an IPv6 address")))?;
-            return Ok((v6, self.port).into());
+            let scope = zone.map(scope).transpose()?.unwrap_or(0);
+            return Ok(SocketAddrV6::new(address, self.port, 0, scope).into());
         }
         if let Ok(v4) = host.parse::<Ipv4Addr>() {
             return Ok((v4, self.port).into());
@@ -78,6 +81,13 @@ impl Address {
             Err(h_errno) => Err(Error::Denied(format!("{host}: {}", hstrerror(h_errno)))),
         }
     }
+}
+
+/// The interface in which a link-local address stands, by its name or its number.
+fn scope(zone: &str) -> Result<u32, Error> {
+    let number = zone.parse().ok();
+    let named = || if_nametoindex(zone).ok();
+    number.or_else(named).ok_or_else(|| Error::Denied(format!("there is no interface '{zone}'")))
 }
 
 /// A socket that listens and does not block, and where.
@@ -117,6 +127,8 @@ fn bound(address: SocketAddr, backlog: i32) -> Result<OwnedFd, Error> {
     let listener = socket(family, SockType::Stream, SockFlag::empty(), None).map_err(system("socket for"))?;
     fcntl(&listener, FcntlArg::F_SETFD(FdFlag::FD_CLOEXEC)).map_err(system("fcntl for"))?;
     setsockopt(&listener, sockopt::ReuseAddr, &true).map_err(system("setsockopt for"))?;
+    // a client that is gone without a word is missed in the end; accepted sockets have it too
+    let _ = setsockopt(&listener, sockopt::KeepAlive, &true);
     if address.is_ipv6() {
         // [::] takes IPv4 too, where the system can
         let _ = setsockopt(&listener, sockopt::Ipv6V6Only, &false);

@@ -3,11 +3,13 @@
 //! fork and exit, the fewer are copied.
 
 use std::fmt::{self, Arguments, Display, Formatter, Write};
-use std::io::stderr;
+use std::io::{stderr, stdout};
 use std::net::SocketAddr;
-use std::os::fd::{AsFd, AsRawFd, OwnedFd};
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed};
-use std::time::Duration;
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
+use std::path::PathBuf;
+use std::sync::Mutex;
+use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU64, Ordering::Relaxed};
+use std::time::{Duration, Instant};
 
 use nix::errno::Errno;
 use nix::fcntl::{OFlag, open};
@@ -15,20 +17,33 @@ use nix::poll::{PollFd, PollFlags, poll};
 use nix::sys::signal::Signal;
 use nix::sys::socket::{MsgFlags, send};
 use nix::sys::stat::{Mode, SFlag, fstat};
-use nix::unistd::{dup2_stderr, write};
+use nix::unistd::{dup2_stderr, isatty, ttyname, write};
 
 use crate::ffi::Ended;
 use crate::serve::parent::Counters;
 
 /// Lines that could not be written.
 static LOST: AtomicU64 = AtomicU64::new(0);
-/// Whether the last line was one of them.
-static STALLED: AtomicBool = AtomicBool::new(false);
+/// What became of the last line: [`WRITTEN`], [`DROPPED`], [`CUT`].
+static LAST: AtomicU8 = AtomicU8::new(WRITTEN);
 /// Whether stderr is a socket.
 static SOCKET: AtomicBool = AtomicBool::new(false);
+/// Whether a line for which there is no room comes back at once: there is no need to look first.
+static NEVER_WAITS: AtomicBool = AtomicBool::new(false);
 
-/// How long a reader of the log that has kept up so far may take to make room, in milliseconds.
+/// All of it.
+const WRITTEN: u8 = 0;
+/// Nothing of it.
+const DROPPED: u8 = 1;
+/// A part of it: the next begins on a line of its own.
+const CUT: u8 = 2;
+
+/// How long a reader of the log that has kept up so far may take to make room, in milliseconds, in each [`WINDOW`].
 const PATIENCE: u8 = 50;
+/// Whoever needs all patience time and again keeps nobody waiting longer than a tenth of the time.
+const WINDOW: Duration = Duration::from_millis(500);
+/// When the last window began, and what was waited in it.
+static WAITED: Mutex<Option<(Instant, Duration)>> = Mutex::new(None);
 
 /// How many lines were lost, since nobody read the log.
 pub fn lost() -> u64 {
@@ -54,55 +69,116 @@ impl Write for Line {
     }
 }
 
-/// See to it that no line waits for its reader, whatever children write to the same pipe or socket in the moment
-/// between the look and the write. A pipe is opened anew, not to block; where that was done, gives what stderr was:
-/// it is the children's.
+/// See to it that no line waits for its reader, whatever children write to the same pipe, socket or terminal in the
+/// moment between the look and the write. A pipe or a terminal is opened anew, not to block; where that was done,
+/// gives what children have instead: the pipe as it was, and the terminal to write to alone, so that none of them
+/// reads what its user types.
 pub fn never_wait() -> Option<OwnedFd> {
     let stderr = stderr();
-    match SFlag::from_bits_truncate(fstat(&stderr).ok()?.st_mode) & SFlag::S_IFMT {
-        SFlag::S_IFSOCK => SOCKET.store(true, Relaxed),
-        SFlag::S_IFIFO => {
-            // elsewhere than on Linux this gives the same, and nothing else is to be had; nor of another user's pipe
-            let how = OFlag::O_WRONLY | OFlag::O_NONBLOCK | OFlag::O_CLOEXEC;
-            let shared = stderr.as_fd().try_clone_to_owned().ok()?;
-            let own = open("/proc/self/fd/2", how, Mode::empty()).ok()?;
-            dup2_stderr(&own).ok()?;
-            return Some(shared);
+    let kind = SFlag::from_bits_truncate(fstat(&stderr).ok()?.st_mode) & SFlag::S_IFMT;
+    let children = match kind {
+        // nothing of a socket is opened anew: see put()
+        SFlag::S_IFSOCK => {
+            SOCKET.store(true, Relaxed);
+            None
         }
-        // a file takes everything, and a terminal's user is there to see
-        _ => {}
-    }
-    None
+        // a file takes everything
+        SFlag::S_IFREG => None,
+        SFlag::S_IFIFO => {
+            let shared = stderr.as_fd().try_clone_to_owned().ok()?;
+            // elsewhere than on Linux this gives the same, and nothing else is to be had; nor of another user's pipe
+            dup2_stderr(open_to_write("/proc/self/fd/2".into(), OFlag::O_NONBLOCK)?).ok()?;
+            Some(shared)
+        }
+        SFlag::S_IFCHR if isatty(&stderr) == Ok(true) => {
+            let terminal = ttyname(&stderr).unwrap_or_else(|_| "/proc/self/fd/2".into());
+            let shared = open_to_write(terminal.clone(), OFlag::empty())?;
+            dup2_stderr(open_to_write(terminal, OFlag::O_NONBLOCK)?).ok()?;
+            Some(shared)
+        }
+        // /dev/null and its kin
+        SFlag::S_IFCHR => None,
+        _ => return None,
+    };
+    NEVER_WAITS.store(true, Relaxed);
+    children
 }
 
+fn open_to_write(path: PathBuf, how: OFlag) -> Option<OwnedFd> {
+    open(&path, how | OFlag::O_WRONLY | OFlag::O_NOCTTY | OFlag::O_CLOEXEC, Mode::empty()).ok()
+}
+
+/// Stderr is from now on what [`never_wait`] gave for children.
+pub fn wait_again(shared: &OwnedFd) -> Result<(), Errno> {
+    NEVER_WAITS.store(false, Relaxed);
+    dup2_stderr(shared)
+}
+
+/// Write to stderr: all, or what there is room for; EAGAIN where there is none, after a wait of some milliseconds at
+/// most.
 fn put(line: &[u8]) -> Result<usize, Errno> {
     let stderr = stderr();
-    if SOCKET.load(Relaxed) {
-        send(stderr.as_raw_fd(), line, MsgFlags::MSG_DONTWAIT)
-    } else {
-        write(&stderr, line)
+    let now = || {
+        if SOCKET.load(Relaxed) {
+            send(stderr.as_raw_fd(), line, MsgFlags::MSG_DONTWAIT)
+        } else {
+            write(&stderr, line)
+        }
+    };
+    if NEVER_WAITS.load(Relaxed) {
+        let put = now();
+        if put != Err(Errno::EAGAIN) {
+            return put;
+        }
     }
+    if has_room(stderr.as_fd()) { now() } else { Err(Errno::EAGAIN) }
+}
+
+/// Whether there is room, perhaps after a moment. A reader that has stalled has none.
+fn has_room(fd: BorrowedFd) -> bool {
+    let Ok(mut waited) = WAITED.lock() else { return false };
+    let begun = Instant::now();
+    let lately = waited.filter(|(window, _)| begun - *window < WINDOW);
+    let (window, spent) = lately.unwrap_or((begun, Duration::ZERO));
+    let left = if LAST.load(Relaxed) == WRITTEN {
+        Duration::from_millis(PATIENCE.into()).saturating_sub(spent)
+    } else {
+        Duration::ZERO
+    };
+    let room = poll(&mut [PollFd::new(fd, PollFlags::POLLOUT)], left.as_millis() as u8).is_ok_and(|n| n > 0);
+    *waited = Some((window, spent + begun.elapsed()));
+    room
 }
 
 /// Write a line. A line for which there is no room is lost, and counted: who reads the log is waited for a
 /// moment after a burst, and not at all once it has stalled.
 fn line(text: Arguments) {
     let mut line = Line { bytes: [0; LONGEST], len: 0 };
+    let last = LAST.load(Relaxed);
     // a Line takes everything, and nothing that is logged refuses to be formatted
-    let _ = write!(line, "prise: {text}");
+    let _ = write!(line, "{}prise: {text}", if last == CUT { "\n" } else { "" });
     line.bytes[line.len] = b'\n';
-    let stderr = stderr();
-    let mut ready = [PollFd::new(stderr.as_fd(), PollFlags::POLLOUT)];
-    let patience = if STALLED.load(Relaxed) { 0 } else { PATIENCE };
-    let room = poll(&mut ready, patience).is_ok_and(|n| n > 0);
     let line = &line.bytes[..=line.len];
-    let lost = !room || put(line) != Ok(line.len());
+    let this = match put(line) {
+        Ok(n) if n == line.len() => WRITTEN,
+        Ok(1..) => CUT,
+        // the one that was cut still is
+        _ => last.max(DROPPED),
+    };
     // a page that is not written to is not copied
-    if lost != STALLED.load(Relaxed) {
-        STALLED.store(lost, Relaxed);
+    if this != last {
+        LAST.store(this, Relaxed);
     }
-    if lost {
+    if this != WRITTEN {
         LOST.fetch_add(1, Relaxed);
+    }
+}
+
+/// Print on stdout where it listens. Nobody need read that, and it is no reason not to serve.
+pub fn address(address: SocketAddr) {
+    let stdout = stdout();
+    if poll(&mut [PollFd::new(stdout.as_fd(), PollFlags::POLLOUT)], PATIENCE).is_ok_and(|n| n > 0) {
+        let _ = write(&stdout, format!("{address}\n").as_bytes());
     }
 }
 
@@ -158,8 +234,8 @@ pub fn status(counters: &Counters, live: usize, cap: usize, waiting: usize) {
 }
 
 /// It stops: no client is accepted any more.
-pub fn stopping(why: Signal, live: usize, grace: Duration) {
-    line(format_args!("stopping why={} live={live} grace={}", SignalName(why as i32), grace.as_secs()));
+pub fn stopping(why: impl Display, live: usize, grace: Duration) {
+    line(format_args!("stopping why={why} live={live} grace={}", grace.as_secs()));
 }
 
 /// It has stopped.
@@ -191,7 +267,7 @@ impl Display for How {
 }
 
 /// `TERM`, as kill(1) takes it; of a real-time signal, its number.
-struct SignalName(i32);
+pub struct SignalName(pub i32);
 
 impl Display for SignalName {
     fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {

@@ -35,7 +35,6 @@ use self::limits::Rate;
 use self::parent::Parent;
 use crate::error::{Error, Exit};
 use crate::ffi::{Allowance, Strings, getgrouplist, malloc_trim};
-use crate::stdio::{flush_stdout, printf};
 
 /// What is asked of a server, as it is asked.
 pub struct Request {
@@ -134,15 +133,12 @@ pub fn main(request: Request) -> Result<Exit, Error> {
         recipe,
     };
     let cap = options.max_children;
-    let parent = Parent::new(options, listener)?;
+    let parent = Parent::new(options, listener, address)?;
     log::listening(address, std::process::id(), cap);
-    printf!("{address}\n");
-    // a stdout that nobody reads is no reason not to serve
-    flush_stdout().ok();
-    notify::notify("READY=1");
+    log::address(address);
+    notify::ready();
     malloc_trim();
-    parent.run();
-    Ok(Exit::Success)
+    Ok(parent.run())
 }
 
 /// The program's words, and the files that it may be.
@@ -156,20 +152,35 @@ fn program(request: &Request) -> Result<(Vec<CString>, Vec<CString>), Error> {
     Ok((words, files))
 }
 
-/// The numbers behind `NAME[:GROUP]`.
+/// The numbers behind `NAME[:GROUP]`; each may be a number itself, which then need not have a name.
 fn identity(name: &str) -> Result<Identity, Error> {
     let (user_name, group_name) = match name.split_once(':') {
         Some((user, group)) => (user, Some(group)),
         None => (name, None),
     };
     let none = |what: &str, name: &str| Error::Denied(format!("there is no {what} '{name}'"));
-    let user = User::from_name(user_name).ok().flatten().ok_or_else(|| none("user", user_name))?;
-    let gid = match group_name {
-        Some(group) => Group::from_name(group).ok().flatten().ok_or_else(|| none("group", group))?.gid,
-        None => user.gid,
+    let named = User::from_name(user_name).ok().flatten();
+    let number = named.is_none().then(|| number(user_name)).flatten();
+    let user = named.or_else(|| User::from_uid(number?.into()).ok().flatten());
+    let gid = match (group_name, &user) {
+        (Some(name), _) => match Group::from_name(name).ok().flatten() {
+            Some(group) => group.gid.as_raw(),
+            None => self::number(name).ok_or_else(|| none("group", name))?,
+        },
+        (None, Some(user)) => user.gid.as_raw(),
+        (None, None) => return Err(none("user", user_name)),
     };
-    let c_name = CString::new(user_name).map_err(|_| none("user", user_name))?;
-    let groups =
-        getgrouplist(&c_name, gid.as_raw()).map_err(|errno| Error::System("getgrouplist".into(), errno))?;
-    Ok(Identity { uid: user.uid.as_raw(), gid: gid.as_raw(), groups })
+    let Some(user) = user else {
+        let uid = number.ok_or_else(|| none("user", user_name))?;
+        return Ok(Identity { uid, gid, groups: vec![gid] });
+    };
+    let c_name = CString::new(user.name).map_err(|_| none("user", user_name))?;
+    let groups = getgrouplist(&c_name, gid).map_err(|errno| Error::System("getgrouplist".into(), errno))?;
+    Ok(Identity { uid: user.uid.as_raw(), gid, groups })
+}
+
+/// A user's or a group's number. The highest stands for none, in setuid(2) and its kin.
+fn number(text: &str) -> Option<u32> {
+    let number = text.bytes().all(|byte| byte.is_ascii_digit()).then(|| text.parse().ok())??;
+    (number != u32::MAX).then_some(number)
 }

@@ -20,12 +20,21 @@ impl FromStr for Network {
         };
         let address: IpAddr = address.parse().map_err(|_| format!("{address} is not an address"))?;
         let longest = if address.is_ipv4() { 32 } else { 128 };
-        let prefix = match prefix.map(str::parse) {
+        // parse() alone takes a sign
+        let number =
+            |text: &str| text.bytes().all(|byte| byte.is_ascii_digit()).then(|| text.parse().ok())?;
+        let prefix = match prefix.map(number) {
             None => longest,
-            Some(Ok(prefix)) if prefix <= longest => prefix,
+            Some(Some(prefix)) if prefix <= longest => prefix,
             Some(_) => return Err(format!("a prefix of {address} is a number from 0 to {longest}")),
         };
-        Ok(Network { address, prefix })
+        // IPv4 that is mapped into IPv6 is IPv4, here as in what is compared
+        match (address, address.to_canonical()) {
+            (IpAddr::V6(_), address @ IpAddr::V4(_)) if prefix >= 96 => {
+                Ok(Network { address, prefix: prefix - 96 })
+            }
+            _ => Ok(Network { address, prefix }),
+        }
     }
 }
 
@@ -60,6 +69,9 @@ mod tests {
             ("0.0.0.0/0", "203.0.113.9", true),
             ("0.0.0.0/0", "2001:db8::1", false),
             ("127.0.0.0/8", "::ffff:127.0.0.1", true),
+            ("::ffff:127.0.0.0/104", "127.0.0.1", true),
+            ("::ffff:127.0.0.0/104", "128.0.0.1", false),
+            ("::ffff:192.0.2.7", "::ffff:192.0.2.7", true),
             ("2001:db8::/32", "2001:db8:ffff::1", true),
             ("2001:db8::/32", "2001:db9::1", false),
             ("::/0", "2001:db9::1", true),
@@ -67,7 +79,7 @@ mod tests {
             let parsed: Network = network.parse().expect(network);
             assert_eq!(parsed.contains(address.parse().expect(address)), contains, "{network} {address}");
         }
-        for wrong in ["192.0.2.0/33", "192.0.2.0/-1", "192.0.2.0/", "::/129", "host/8", ""] {
+        for wrong in ["192.0.2.0/33", "192.0.2.0/-1", "192.0.2.0/+8", "192.0.2.0/", "::/129", "host/8", ""] {
             assert!(wrong.parse::<Network>().is_err(), "{wrong}");
         }
     }

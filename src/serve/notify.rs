@@ -4,19 +4,34 @@ use std::os::fd::AsRawFd;
 use std::os::unix::ffi::OsStrExt;
 
 use nix::errno::Errno;
-use nix::sys::socket::{AddressFamily, MsgFlags, SockFlag, SockType, UnixAddr, sendto, socket};
+use nix::sys::socket::{
+    AddressFamily, MsgFlags, SockFlag, SockType, UnixAddr, sendto, setsockopt, socket, sockopt,
+};
+use nix::sys::time::{TimeVal, TimeValLike};
 
 use crate::serve::log;
 
-/// Tell whoever started us, if they asked.
-pub fn notify(state: &str) {
+/// How long the datagram that says READY=1 may wait for room: whoever waits for it waits for nothing else.
+const PATIENCE: i64 = 3;
+
+/// Tell whoever started us that clients may come.
+pub fn ready() {
+    notify("READY=1", MsgFlags::empty());
+}
+
+/// Tell them that it is over. A supervisor that does not read is not waited for.
+pub fn stopping() {
+    notify("STOPPING=1", MsgFlags::MSG_DONTWAIT);
+}
+
+fn notify(state: &str, how: MsgFlags) {
     let Some(name) = std::env::var_os("NOTIFY_SOCKET") else { return };
-    if let Err(errno) = send(name.as_bytes(), state) {
+    if let Err(errno) = send(name.as_bytes(), state, how) {
         log::failed(std::process::id(), "notify", errno::Errno(errno as i32));
     }
 }
 
-fn send(name: &[u8], state: &str) -> Result<(), Errno> {
+fn send(name: &[u8], state: &str, how: MsgFlags) -> Result<(), Errno> {
     let address = match name.strip_prefix(b"@") {
         // the abstract namespace, which is Linux's
         #[cfg(target_os = "linux")]
@@ -26,6 +41,6 @@ fn send(name: &[u8], state: &str) -> Result<(), Errno> {
         None => UnixAddr::new(name)?,
     };
     let socket = socket(AddressFamily::Unix, SockType::Datagram, SockFlag::empty(), None)?;
-    // a supervisor that does not read is not waited for
-    sendto(socket.as_raw_fd(), state.as_bytes(), &address, MsgFlags::MSG_DONTWAIT).map(drop)
+    setsockopt(&socket, sockopt::SendTimeout, &TimeVal::seconds(PATIENCE))?;
+    sendto(socket.as_raw_fd(), state.as_bytes(), &address, how).map(drop)
 }

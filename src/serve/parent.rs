@@ -10,9 +10,10 @@ use std::time::{Duration, Instant};
 
 use nix::errno::Errno;
 use nix::sys::signal::{SigSet, SigmaskHow, Signal, raise, sigprocmask};
-use nix::unistd::{ForkResult, Pid, setpgid};
+use nix::sys::socket::{getsockopt, sockopt};
+use nix::unistd::{ForkResult, Pid};
 
-use crate::error::Error;
+use crate::error::{Error, Exit};
 use crate::ffi::{
     self, Ended, Handler, accept4, child_noted, fork, ppoll, sigaction, status_asked, stop_asked, stops_asked,
 };
@@ -22,14 +23,15 @@ use crate::serve::children::Children;
 use crate::serve::hangup::Hangups;
 use crate::serve::limits::{Limits, Source};
 use crate::serve::listener::plain;
-use crate::serve::notify::notify;
 use crate::serve::reaper::{Reaper, Room};
-use crate::serve::{Options, log};
+use crate::serve::{Options, log, notify};
 
 /// How long exhaustion is waited out before the next try.
-const BACK_OFF: Duration = Duration::from_millis(100);
+pub const BACK_OFF: Duration = Duration::from_millis(100);
 /// So many clients are accepted before the loop looks around.
 const BATCH: usize = 32;
+/// Signals are let in at the latest after so many waits and clients.
+const UNHEARD: usize = 8;
 /// Paused and resumed are said once in such a time.
 const SAID_AGAIN: Duration = Duration::from_secs(1);
 /// Signals to stop that come closer together are one: timeout(1) and terminals send theirs twice.
@@ -84,6 +86,12 @@ struct Stop {
 pub struct Parent {
     options: Options,
     listener: Option<OwnedFd>,
+    /// A client waits there, as the last wait has seen.
+    ready: bool,
+    /// Where all clients connect to; none where that differs from one to the next.
+    local: Option<SocketAddr>,
+    /// Waits and clients since signals were last let in.
+    unheard: usize,
     children: Children,
     /// None where there are none.
     limits: Option<Limits>,
@@ -95,6 +103,8 @@ pub struct Parent {
     pause: Option<Pause>,
     last_said: Option<Instant>,
     stop: Option<Stop>,
+    /// The socket listens no more, and nobody has asked for that.
+    deaf: bool,
     counters: Counters,
     /// Kept from wait to wait, so that no memory is asked for between a fork and the next.
     polled: Vec<libc::pollfd>,
@@ -103,20 +113,21 @@ pub struct Parent {
 }
 
 /// The signals that the loop looks at.
-const SIGNALS: [(Signal, Handler); 5] = [
+const SIGNALS: [(Signal, Handler); 6] = [
     (Signal::SIGCHLD, Handler::NoteChild),
     (Signal::SIGUSR1, Handler::NoteStatus),
     (Signal::SIGTERM, Handler::NoteStop),
     (Signal::SIGINT, Handler::NoteStop),
+    (Signal::SIGQUIT, Handler::NoteStop),
     (Signal::SIGHUP, Handler::NoteStop),
 ];
 
 impl Parent {
-    /// With a socket that listens.
+    /// With a socket that listens, and where.
     ///
     /// # Errors
     /// [`Error::System`]
-    pub fn new(mut options: Options, listener: OwnedFd) -> Result<Box<Parent>, Error> {
+    pub fn new(mut options: Options, listener: OwnedFd, address: SocketAddr) -> Result<Box<Parent>, Error> {
         let system = |what: &'static str| move |errno| Error::System(what.into(), errno);
         let mut blocked = SigSet::empty();
         for (signal, handler) in SIGNALS {
@@ -133,6 +144,9 @@ impl Parent {
         let hangups = options.hangup.then(Hangups::new).transpose().map_err(system("epoll_create"))?;
         Ok(Box::new(Parent {
             listener: Some(listener),
+            ready: false,
+            local: (!address.ip().is_unspecified()).then_some(address),
+            unheard: 0,
             children: Children::new(options.max_children, options.timeout).map_err(system("mmap"))?,
             limits: (options.per_ip.is_some() || options.rate.is_some())
                 .then(|| Limits::new(options.per_ip, options.rate)),
@@ -143,6 +157,7 @@ impl Parent {
             pause: None,
             last_said: None,
             stop: None,
+            deaf: false,
             counters: Counters {
                 since: Instant::now(),
                 accepted: 0,
@@ -157,8 +172,8 @@ impl Parent {
         }))
     }
 
-    /// Serve until a signal asks to stop, and nobody is left.
-    pub fn run(mut self: Box<Parent>) {
+    /// Serve until a signal asks to stop, or the socket listens no more, and nobody is left.
+    pub fn run(mut self: Box<Parent>) -> Exit {
         loop {
             let now = Instant::now();
             self.heed_signals(now);
@@ -173,6 +188,7 @@ impl Parent {
             self.wait();
         }
         log::stopped(&self.counters);
+        if self.deaf { Exit::System } else { Exit::Success }
     }
 
     fn cap(&self) -> usize {
@@ -199,14 +215,20 @@ impl Parent {
         fds.extend(self.hangups.iter().flat_map(Hangups::polled));
         let hangups = listeners..fds.len();
         fds.extend(self.announced.iter().map(|announced| readable(&announced.client)));
-        let timeout = self.due().map(|due| due.saturating_duration_since(now));
+        let timeout = self.due(now).map(|due| due.saturating_duration_since(now));
         match ppoll(&mut fds, timeout, &SigSet::empty()) {
-            // where a descriptor is ready, ppoll lets no signal in: a busy listener would keep all of them out
-            Ok(()) => let_signals_in(),
+            Ok(()) => {
+                self.ready = fds[..listeners].iter().any(|polled| polled.revents != 0);
+                self.let_signals_in_by_turns();
+            }
             // a signal has come, which is what the loop looks at first
-            Err(Errno::EINTR) => {}
-            // ENOMEM, or what no loop should meet without a rest
-            Err(_) => std::thread::sleep(BACK_OFF),
+            Err(Errno::EINTR) => self.unheard = 0,
+            // ENOMEM, or what no loop should meet without a rest; clients and signals may have come all the same
+            Err(_) => {
+                std::thread::sleep(BACK_OFF);
+                self.ready = true;
+                let_signals_in();
+            }
         }
         for (announced, polled) in self.announced.iter_mut().zip(&fds[hangups.end..]) {
             announced.ready = polled.revents != 0;
@@ -219,41 +241,52 @@ impl Parent {
     }
 
     /// When there is something to do though nothing comes.
-    fn due(&self) -> Option<Instant> {
+    fn due(&self, now: Instant) -> Option<Instant> {
         // once nobody is accepted any more, only who waits is a reason to try again
         let tries = self.listener.is_some() || !self.waiting.is_empty();
         let pause = self.pause.as_ref().and_then(|pause| pause.until).filter(|_| tries);
         let grace = self.stop.as_ref().and_then(|stop| stop.grace_ends);
+        let hangups = self.hangups.as_ref().and_then(Hangups::look_again).map(|time| now + time);
         let proxies = self.announced.iter().map(|announced| announced.deadline).min();
-        [pause, grace, proxies, self.children.due(), self.reaper.due()].into_iter().flatten().min()
+        [pause, grace, hangups, proxies, self.children.due(), self.reaper.due()].into_iter().flatten().min()
     }
 
     // ---- signals ----
+
+    /// Where a descriptor is ready, ppoll lets no signal in, and a busy listener would keep all of them out. They
+    /// are let in now and then: children that end in between share one, unless a limit waits for each.
+    fn let_signals_in_by_turns(&mut self) {
+        self.unheard += 1;
+        let few = self.unheard < UNHEARD && self.children.len() + UNHEARD < self.cap();
+        if !few || self.limits.is_some() {
+            self.unheard = 0;
+            let_signals_in();
+        }
+    }
 
     fn heed_signals(&mut self, now: Instant) {
         if status_asked() {
             log::status(&self.counters, self.children.len(), self.cap(), self.without_child());
         }
-        if let Some(signal) = stop_asked() {
-            self.heed_stop(signal, now);
-        }
+        self.heed_stop(stop_asked(), now);
+    }
+
+    /// Close the door, and let those within finish.
+    fn begin_stop(&mut self, why: impl Display, now: Instant) -> &mut Stop {
+        log::stopping(why, self.children.len(), self.options.grace);
+        notify::stopping();
+        self.listener = None;
+        let grace_ends = now.checked_add(self.options.grace);
+        self.stop.insert(Stop { grace_ends, signals: stops_asked(), last: now })
     }
 
     /// The first signal closes the door, the second ends the grace, the third all.
-    fn heed_stop(&mut self, signal: Signal, now: Instant) {
+    fn heed_stop(&mut self, signal: Option<Signal>, now: Instant) {
         let asked = stops_asked();
-        let stop = match &mut self.stop {
-            Some(stop) => stop,
-            none => {
-                log::stopping(signal, self.children.len(), self.options.grace);
-                notify("STOPPING=1");
-                self.listener = None;
-                none.insert(Stop {
-                    grace_ends: now.checked_add(self.options.grace),
-                    signals: asked,
-                    last: now,
-                })
-            }
+        let stop = match (&mut self.stop, signal) {
+            (Some(stop), _) => stop,
+            (None, Some(signal)) => self.begin_stop(log::SignalName(signal as i32), now),
+            (None, None) => return,
         };
         let further = asked > stop.signals && now - stop.last >= ONE_SIGNAL;
         stop.signals = asked;
@@ -318,6 +351,10 @@ impl Parent {
     }
 
     fn accept(&mut self, now: Instant) {
+        // after a pause nobody may be there any more, and it is over all the same
+        if !std::mem::take(&mut self.ready) && self.pause.is_none() {
+            return;
+        }
         let mut failures = 0;
         for _ in 0..BATCH {
             if !self.may_accept(now) {
@@ -328,6 +365,7 @@ impl Parent {
                 Ok((socket, peer)) => {
                     self.resume();
                     self.counters.accepted += 1;
+                    self.unheard += 1;
                     self.arrived(socket, plain(peer), now);
                 }
                 // nobody is there, and nothing is missing
@@ -346,9 +384,20 @@ impl Parent {
                     | Errno::ENETUNREACH
                     | Errno::ETIMEDOUT,
                 ) if failures < BATCH - 1 => failures += 1,
+                // another who has the socket has shut it down
+                Err(errno) if getsockopt(listener, sockopt::AcceptConn) == Ok(false) => {
+                    return self.deafened(errno, now);
+                }
                 Err(errno) => return self.exhausted(errno, now),
             }
         }
+    }
+
+    /// Nobody can come any more: stop, as if that were asked.
+    fn deafened(&mut self, errno: Errno, now: Instant) {
+        log::failed(std::process::id(), "accept", errno::Errno(errno as i32));
+        self.deaf = true;
+        self.begin_stop("accept", now);
     }
 
     fn arrived(&mut self, socket: OwnedFd, peer: SocketAddr, now: Instant) {
@@ -428,7 +477,7 @@ impl Parent {
 
     /// Fork a child for a client.
     fn start(&mut self, client: Client, now: Instant) {
-        self.options.recipe.note(&client.socket, client.peer, client.local);
+        self.options.recipe.note(&client.socket, client.peer, client.local.or(self.local));
         match fork() {
             Err(errno) => {
                 self.waiting.push_front(client);
@@ -440,8 +489,6 @@ impl Parent {
     }
 
     fn born(&mut self, pid: Pid, client: Client, now: Instant) {
-        // the child does it too: whoever is first, no signal misses the group. EACCES: it has executed already
-        let _ = setpgid(pid, pid);
         let pid = pid.as_raw();
         self.resume();
         self.counters.started += 1;
@@ -490,7 +537,7 @@ impl Parent {
     }
 }
 
-/// Have those handled that have come while signals were blocked.
+/// Have those signals handled that have come while they were blocked.
 fn let_signals_in() {
     // EINVAL, the only error, is for what is none of these
     if let Ok(blocked) = SigSet::empty().thread_swap_mask(SigmaskHow::SIG_SETMASK) {

@@ -5,16 +5,20 @@ use std::os::unix::net::{SocketAddr, UnixDatagram};
 use std::process::Command;
 use std::time::Duration;
 
+use nix::sys::signal::{Signal, kill};
+use nix::unistd::Pid;
 use regex::Regex;
 
-use crate::fixture::{Reaper, Server, serve, serve_under};
+use crate::fixture::{Reaper, Server, finish, offspring, serve, serve_under, stat_field};
 use crate::support::{DEADLINE, Running, has, start_piped};
 
 trials!(
     both: a_socket_that_is_handed_over_is_served,
         a_socket_for_another_process_is_ignored,
-        readiness_and_the_end_are_told;
+        readiness_and_the_end_are_told,
+        a_socket_that_another_shuts_down_ends_the_service;
     once: what_is_handed_over_and_does_not_listen_is_denied,
+        readiness_waits_for_room,
         the_bound_address_is_printed_in_one_line,
         a_name_that_resolves_is_an_address;
 );
@@ -31,6 +35,59 @@ os.environ['LISTEN_FDS'] = sys.argv[5]
 if sys.argv[6] == 'close': os.close(3)
 os.execvp(sys.argv[7], sys.argv[7:])
 ";
+
+/// Hands over a socket that its child keeps: at SIGUSR2 that accepts a client and closes it, at SIGHUP it has the
+/// socket listen no more.
+pub const SHARED: &str = "import os, signal, socket, sys
+s = socket.create_server(('127.0.0.1', 0))
+signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGUSR2, signal.SIGHUP})
+if os.fork() == 0:
+    while True:
+        if signal.sigwait({signal.SIGUSR2, signal.SIGHUP}) == signal.SIGHUP:
+            s.shutdown(socket.SHUT_RDWR)
+            os._exit(0)
+        s.accept()[0].close()
+signal.pthread_sigmask(signal.SIG_SETMASK, set())
+os.dup2(s.fileno(), 3)
+os.set_inheritable(3, True)
+os.environ['LISTEN_PID'] = str(os.getpid())
+os.environ['LISTEN_FDS'] = '1'
+os.execvp(sys.argv[1], sys.argv[1:])
+";
+
+fn a_socket_that_another_shuts_down_ends_the_service(reaper: Reaper) {
+    if !has("python3", "python3") {
+        return;
+    }
+    let mut command = serve_under(&["python3", "-c", SHARED], reaper, &["127.0.0.1:0"], &["cat"]);
+    let mut server = Server::run(&mut command);
+    let other = offspring(server.pid())[0];
+    let held = server.connect();
+    server.wait_children(2);
+    kill(Pid::from_raw(other as i32), Signal::SIGHUP).unwrap();
+    server.wait_log("prise: failed pid=[0-9]+ step=accept why=Invalid argument\n");
+    server.wait_log("prise: stopping why=accept live=1 grace=10\n");
+    // who is served is served to the end
+    assert_eq!(finish(held, b"hello"), b"hello");
+    assert_eq!(server.running.wait().code(), Some(111));
+}
+
+fn readiness_waits_for_room() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("notify");
+    let supervisor = UnixDatagram::bind(&path).expect("a socket can be bound");
+    supervisor.set_read_timeout(Some(DEADLINE)).unwrap();
+    let others = UnixDatagram::unbound().unwrap();
+    others.set_nonblocking(true).unwrap();
+    while others.send_to(b"STATUS=busy", &path).is_ok() {}
+    let mut command = serve(Reaper::Hint, &[], &["cat"]);
+    let server = Server::run(command.env("NOTIFY_SOCKET", &path));
+    assert_eq!(stat_field(server.pid(), 3), "S", "it waits");
+    while told(&supervisor) != "READY=1" {}
+    assert_eq!(server.ask(b"x"), b"x");
+    let log = server.stop();
+    assert!(!log.contains("failed"), "{log}");
+}
 
 fn handing<'a>(words: &[&'a str; 6]) -> Vec<&'a str> {
     [&["python3", "-c", LISTENER][..], words].concat()

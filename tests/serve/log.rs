@@ -23,7 +23,8 @@ trials!(
         it_serves_with_stdin_stdout_and_stderr_closed;
     once: what_is_asked_wrongly_is_100,
         a_call_that_fails_at_the_start_is_111,
-        a_stdout_that_cannot_be_written_stops_nothing;
+        a_stdout_that_cannot_be_written_stops_nothing,
+        a_stdout_that_nobody_reads_stops_nothing;
 );
 
 /// A server that does not begin: its exit code, and what it said.
@@ -62,6 +63,12 @@ fn what_is_asked_wrongly_is_100() {
         &["127.0.0.1:0", "--", ""],
         &["127.0.0.1:0", "--", file.path().to_str().unwrap()],
         &["[::zz]:0"],
+        &["[fe80::1%no-such-interface]:0"],
+        &["--proxy-protocol", "10.0.0.0/+8", "0"],
+        &["--user", "4242", "127.0.0.1:0"],
+        &["--user", "4294967295:0", "127.0.0.1:0"],
+        // as where a script's variable is empty
+        &["127.0.0.1:0", "--"],
     ] {
         let (code, stderr) = fails(arguments);
         assert_eq!(code, Some(100), "{arguments:?}: {stderr}");
@@ -91,7 +98,7 @@ const LINES: [&str; 13] = [
     r"paused why=(max-children|E[A-Z]+) live=\d+/\d+",
     r"resumed live=\d+/\d+",
     r"status live=\d+/\d+ waiting=\d+ accepted=\d+ started=\d+ ended=\d+ refused=\d+ exhausted=\d+ lost-lines=\d+ seconds=\d+",
-    r"stopping why=(TERM|INT|HUP) live=\d+ grace=\d+",
+    r"stopping why=(TERM|INT|QUIT|HUP|accept) live=\d+ grace=\d+",
     r"stopped accepted=\d+ started=\d+ ended=\d+ refused=\d+ exhausted=\d+ lost-lines=\d+",
     r"failed pid=\d+ step=[a-z0-9-]+ why=[A-Z][A-Za-z ]+",
     r"message from client pid=\d+ text=.*",
@@ -341,4 +348,21 @@ fn a_stdout_that_cannot_be_written_stops_nothing() {
         running.signal(nix::sys::signal::Signal::SIGTERM);
         assert_eq!(running.wait().code(), Some(0));
     }
+}
+
+fn a_stdout_that_nobody_reads_stops_nothing() {
+    let (_reader, writer) = std::io::pipe().expect("a pipe can be made");
+    let flags = nix::fcntl::FcntlArg::F_SETFL(nix::fcntl::OFlag::O_NONBLOCK);
+    nix::fcntl::fcntl(&writer, flags).unwrap();
+    while nix::unistd::write(&writer, &[b'x'; 4096]).is_ok() {}
+    nix::fcntl::fcntl(&writer, nix::fcntl::FcntlArg::F_SETFL(nix::fcntl::OFlag::empty())).unwrap();
+    let port = free_port();
+    let mut command = Command::new(env!("CARGO_BIN_EXE_prise"));
+    command.args(["serve", &format!("127.0.0.1:{port}"), "--", "cat"]);
+    let log = writer.try_clone().unwrap();
+    let mut running = start(command.stdin(Stdio::null()).stdout(writer).stderr(log));
+    wait_until("it listens", || std::net::TcpStream::connect(("127.0.0.1", port)).is_ok());
+    assert_eq!(finish(connect(port), b"hello"), b"hello");
+    running.signal(nix::sys::signal::Signal::SIGTERM);
+    assert_eq!(running.wait().code(), Some(0));
 }

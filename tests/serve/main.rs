@@ -32,6 +32,7 @@ mod exhaustion; // no descriptors, no memory, no processes: nobody is dropped
 mod fixture; // a server that is running, and clients for it
 mod handed; // sockets handed over, readiness, the bound address
 mod hangup; // clients that have wholly gone
+mod hostile; // programs that would do more than serve their client
 mod log; // exit codes, and every line
 mod program; // what the program finds: descriptors, signals, identity, limits, environment
 mod proxied; // the PROXY protocol's header
@@ -55,6 +56,7 @@ fn main() -> ExitCode {
     let families = [
         zombies::trials(),
         hangup::trials(),
+        hostile::trials(),
         examined::trials(),
         caps::trials(),
         exhaustion::trials(),

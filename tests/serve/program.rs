@@ -9,14 +9,14 @@ use std::path::Path;
 use std::process::Command;
 
 use crate::fixture::{REPLY, Reaper, Server, finish, is_root, peer, serve, serve_under, stat_field};
-use crate::strace::can_attach;
+use crate::strace::{Follow, Strace, can_attach};
 use crate::support::{has, wait_until};
 use crate::watch::Watch;
 
 trials!(
     both: it_has_descriptors_0_1_and_2_and_no_other,
         it_has_every_signal_at_its_default_and_none_blocked,
-        it_leads_a_process_group_of_its_own,
+        it_leads_a_session_and_a_process_group_of_its_own,
         it_dies_of_sigpipe_when_its_client_goes,
         it_answers_after_a_half_close,
         it_is_the_user_and_the_groups_that_are_asked_for,
@@ -25,6 +25,8 @@ trials!(
         it_is_limited_as_asked,
         its_environment_tells_of_the_connection_and_of_nothing_stale;
     once: its_cpu_is_limited,
+        its_user_may_be_a_number,
+        a_program_that_cannot_begin_yet_is_waited_for,
         its_steps_come_in_order,
         clear_env_leaves_it_path_alone,
         a_script_is_found_by_path_as_a_shell_finds_it;
@@ -92,12 +94,12 @@ fn it_has_every_signal_at_its_default_and_none_blocked(reaper: Reaper) {
     server.stop();
 }
 
-fn it_leads_a_process_group_of_its_own(reaper: Reaper) {
+fn it_leads_a_session_and_a_process_group_of_its_own(reaper: Reaper) {
     let mut server = Server::start(reaper, &[], &["cat"]);
     let client = server.connect();
     let child = server.only_child("cat");
     assert_eq!(stat_field(child, 5), child.to_string(), "its group");
-    assert_eq!(stat_field(child, 6), stat_field(server.pid(), 6), "its session");
+    assert_eq!(stat_field(child, 6), child.to_string(), "its session");
     drop(client);
     server.at_rest();
     server.stop();
@@ -245,7 +247,9 @@ fn it_is_limited_as_asked(reaper: Reaper) {
             let line = text.lines().find_map(|line| line.strip_prefix(name)).expect("every limit is listed");
             line.split_whitespace().take(2).map(String::from).collect()
         };
-        assert_eq!(fields(&limits), [value, value], "{name}");
+        // SIGXCPU comes a second before SIGKILL
+        let hard = if name == "Max cpu time" { "8" } else { value };
+        assert_eq!(fields(&limits), [value, hard], "{name}");
         assert_ne!(fields(&mine), [value, value], "the server's own {name}");
     }
     server.at_rest();
@@ -256,12 +260,44 @@ fn its_cpu_is_limited() {
     let options = ["--cpu", "1"];
     let mut server = Server::start(Reaper::Hint, &options, &["sh", "-c", "while :; do :; done"]);
     let _client = server.connect();
-    let cpu = server
-        .wait_log("prise: end pid=[0-9]+ peer=[0-9.:]+ signal=(?:KILL|XCPU) seconds=[0-9.]+ cpu=([0-9.]+) ");
+    let cpu =
+        server.wait_log("prise: end pid=[0-9]+ peer=[0-9.:]+ signal=XCPU seconds=[0-9.]+ cpu=([0-9.]+) ");
     let cpu: f64 = cpu.parse().expect("a number of seconds");
     assert!((0.5..1.5).contains(&cpu), "{cpu} s of CPU");
     server.at_rest();
     server.stop();
+}
+
+fn its_user_may_be_a_number() {
+    if !is_root() {
+        return;
+    }
+    for (asked, is) in [("65534", "65534:65534"), ("4242:4343", "4242:4343"), ("4242:nogroup", "4242:65534")]
+    {
+        let mut server =
+            Server::start(Reaper::Hint, &["--user", asked], &["sh", "-c", "echo $(id -u):$(id -G)"]);
+        assert_eq!(text(server.ask(b"")).trim(), is, "{asked}");
+        server.at_rest();
+        server.stop();
+    }
+}
+
+fn a_program_that_cannot_begin_yet_is_waited_for() {
+    if !can_attach() {
+        return;
+    }
+    for errno in ["EAGAIN", "ENOMEM", "ENFILE"] {
+        let mut server = Server::start(Reaper::Hint, &[], &["/bin/cat"]);
+        let fault = format!("error={errno}:when=1..3");
+        let mut strace = Strace::attach(server.pid(), Follow::Children, "execve", &fault);
+        assert_eq!(server.ask(b"hello"), b"hello", "{errno}");
+        server.wait_children(0);
+        strace.detach();
+        assert_eq!(strace.injected(), 3, "{errno}");
+        server.at_rest();
+        let log = server.stop();
+        assert!(log.contains(" exit=0 ") && !log.contains("failed"), "{log}");
+    }
 }
 
 fn its_steps_come_in_order() {
@@ -273,7 +309,7 @@ fn its_steps_come_in_order() {
     let mut server = Server::start(Reaper::Hint, &options, &["/bin/true"]);
     let watch = Watch::attach(
         server.pid(),
-        "process,signal,desc,close_range,setpgid,prctl,prlimit64,setrlimit,chroot,chdir,setgroups,setgid,setuid",
+        "process,signal,desc,close_range,setsid,prctl,prlimit64,setrlimit,chroot,chdir,setgroups,setgid,setuid",
     );
     server.ask(b"");
     server.at_rest();
@@ -281,7 +317,7 @@ fn its_steps_come_in_order() {
     let calls: Vec<String> =
         watch.detach().into_iter().filter(|(pid, _)| *pid == child).map(|(_, call)| call).collect();
     let expected = [
-        "setpgid(0, 0",
+        "setsid(",
         "rt_sigaction(SIGPIPE, {sa_handler=SIG_DFL",
         "rt_sigprocmask(SIG_SETMASK, [], ",
         "dup2(|dup3(",
@@ -294,6 +330,7 @@ fn its_steps_come_in_order() {
         "setgid(",
         "setuid(",
         "prctl(PR_SET_NO_NEW_PRIVS, 1",
+        "prctl(PR_SET_PDEATHSIG, SIGTERM",
         "execve(\"/bin/true\", [\"/bin/true\"], ",
     ];
     let mut rest = calls.iter();

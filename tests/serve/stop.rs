@@ -15,8 +15,7 @@ trials!(
     both: the_first_signal_closes_the_port_at_once_and_lets_children_finish,
         nobody_of_a_childs_group_outlives_the_grace,
         a_grandchild_that_ignores_sigterm_does_not_outlive_the_child_that_obeys,
-        a_child_that_has_left_its_group_does_not_outlive_the_grace,
-        a_child_that_has_left_its_helper_in_its_group_does_not_outlive_the_grace,
+        it_stops_while_no_wait_succeeds,
         a_child_that_may_not_be_signalled_is_told_of_and_not_waited_for,
         the_second_signal_skips_the_wait,
         the_third_signal_kills_at_once,
@@ -36,7 +35,12 @@ fn assert_port_closed(port: u16) {
 }
 
 fn the_first_signal_closes_the_port_at_once_and_lets_children_finish(reaper: Reaper) {
-    for (signal, name) in [(Signal::SIGTERM, "TERM"), (Signal::SIGINT, "INT"), (Signal::SIGHUP, "HUP")] {
+    for (signal, name) in [
+        (Signal::SIGTERM, "TERM"),
+        (Signal::SIGINT, "INT"),
+        (Signal::SIGQUIT, "QUIT"),
+        (Signal::SIGHUP, "HUP"),
+    ] {
         let mut server = Server::start(reaper, &[], &["cat"]);
         let mut held = server.connect();
         server.wait_children(1);
@@ -94,32 +98,6 @@ fn a_grandchild_that_ignores_sigterm_does_not_outlive_the_child_that_obeys(reape
     assert_eq!(running(&sleep), 0);
     assert_eq!(log.matches(" signal=TERM seconds=").count(), 3, "{log}");
     assert_eq!(log.matches(" signal=KILL why=still-there\n").count(), 3, "{log}");
-}
-
-fn a_child_that_has_left_its_group_does_not_outlive_the_grace(reaper: Reaper) {
-    who_leaves_does_not_outlive_the_grace(reaper, "");
-}
-
-fn a_child_that_has_left_its_helper_in_its_group_does_not_outlive_the_grace(reaper: Reaper) {
-    // to signal the group is no error, and does not reach the child
-    who_leaves_does_not_outlive_the_grace(reaper, "if (!fork()) { $SIG{TERM} = 'IGNORE'; sleep 97 } ");
-}
-
-fn who_leaves_does_not_outlive_the_grace(reaper: Reaper, before: &str) {
-    if !has("perl", "perl-base") {
-        return;
-    }
-    let leave =
-        "$| = 1; setpgrp(0, getpgrp(getppid())) or die; $SIG{TERM} = 'IGNORE'; print 'left'; sleep 97";
-    let program = &format!("{before}{leave}");
-    let mut server = Server::start(reaper, &["--grace", "0"], &["perl", "-e", program]);
-    let mut held = server.connect();
-    held.read_exact(&mut [0; 4]).unwrap();
-    let begin = Instant::now();
-    server.signal(Signal::SIGTERM);
-    let log = server.ended();
-    assert!(begin.elapsed() < Duration::from_secs(5), "{:?}", begin.elapsed());
-    assert!(log.contains(" signal=KILL seconds="), "{log}");
 }
 
 fn a_child_that_may_not_be_signalled_is_told_of_and_not_waited_for(reaper: Reaper) {
@@ -298,4 +276,18 @@ fn clients_that_wait_for_a_process_are_served_within_the_grace_and_refused_after
     strace.detach();
     let log = server.ended();
     assert!(log.contains("prise: stopped accepted=1 started=0 ended=0 refused=1 "), "{log}");
+}
+
+fn it_stops_while_no_wait_succeeds(reaper: Reaper) {
+    if !can_attach() {
+        return;
+    }
+    let mut server = Server::start(reaper, &[], &["cat"]);
+    let mut strace = Strace::attach(server.pid(), Follow::Parent, "ppoll", "error=ENOMEM");
+    assert_eq!(server.ask(b"hello"), b"hello");
+    wait_until("no zombie is left", || server.children().is_empty());
+    server.signal(Signal::SIGTERM);
+    server.wait_log("prise: stopped ");
+    server.ended();
+    strace.detach();
 }
