@@ -391,7 +391,7 @@ pub fn peek_ended() -> Option<(i32, c_int)> {
             match info.si_code {
                 libc::CLD_EXITED => break (pid, status << 8),
                 libc::CLD_DUMPED => break (pid, status | 0x80),
-                // as in wait4()
+                // traced by this process, of which Linux tells unasked
                 libc::CLD_TRAPPED | libc::CLD_STOPPED => detach(pid, status),
                 _ => break (pid, status),
             }
@@ -401,9 +401,17 @@ pub fn peek_ended() -> Option<(i32, c_int)> {
     #[cfg(not(any(target_os = "linux", target_os = "freebsd")))]
     {
         let mut status = 0;
-        // SAFETY: status is an int that lives until waitpid returns.
-        let pid = unsafe { libc::waitpid(-1, &raw mut status, libc::WNOHANG) };
-        (pid > 0).then_some((pid, status))
+        loop {
+            // SAFETY: status is an int that lives until waitpid returns.
+            let pid = unsafe { libc::waitpid(-1, &raw mut status, libc::WNOHANG) };
+            if pid <= 0 {
+                return None;
+            }
+            if libc::WIFEXITED(status) || libc::WIFSIGNALED(status) {
+                return Some((pid, status));
+            }
+            detach(pid, libc::WSTOPSIG(status));
+        }
     }
 }
 
@@ -446,6 +454,7 @@ pub fn wait4(pid: i32) -> Option<Ended> {
     let mut status = 0;
     // SAFETY: every field of rusage is an integer, for which all bits zero is a value.
     let mut usage: libc::rusage = unsafe { zeroed() };
+    let mut let_go = 0;
     let pid = loop {
         // SAFETY: status and usage are whole and live until wait4 returns.
         let found = unsafe { libc::wait4(pid, &raw mut status, libc::WNOHANG, &raw mut usage) };
@@ -453,6 +462,11 @@ pub fn wait4(pid: i32) -> Option<Ended> {
             break found;
         }
         detach(found, libc::WSTOPSIG(status));
+        let_go += 1;
+        // they may have themselves traced again at once: for each there is a signal, and another look
+        if let_go == 64 {
+            break 0;
+        }
     };
     let time = |time: libc::timeval| Duration::new(time.tv_sec as u64, time.tv_usec as u32 * 1000);
     let cpu = time(usage.ru_utime) + time(usage.ru_stime);
@@ -714,7 +728,8 @@ impl Allowance {
     }
 }
 
-/// Limit a resource of this process, soft and hard, but for CPU, where SIGKILL comes a second after SIGXCPU: `int setrlimit(int, const struct rlimit *)`.
+/// Limit a resource of this process, soft and hard; of CPU the hard limit, SIGKILL, is a second more than SIGXCPU, if
+/// that is allowed: `int setrlimit(int, const struct rlimit *)`.
 ///
 /// # Errors
 /// EPERM for more than is allowed already, EINVAL.
@@ -731,9 +746,15 @@ pub fn setrlimit(allowance: Allowance, value: u64) -> Result<()> {
         Allowance::Processes => libc::RLIMIT_NPROC,
     };
     // more than there is a number for is no limit
-    let number = |value: u64| libc::rlim_t::try_from(value).unwrap_or(libc::RLIM_INFINITY);
-    let hard = if allowance == Allowance::Cpu { value + 1 } else { value };
-    let limit = libc::rlimit { rlim_cur: number(value), rlim_max: number(hard) };
+    let soft = libc::rlim_t::try_from(value).unwrap_or(libc::RLIM_INFINITY);
+    let mut limit = libc::rlimit { rlim_cur: 0, rlim_max: 0 };
+    // SAFETY: limit is a whole rlimit that lives until getrlimit returns.
+    Errno::result(unsafe { libc::getrlimit(resource, &raw mut limit) })?;
+    limit.rlim_cur = soft;
+    limit.rlim_max = match allowance {
+        Allowance::Cpu if soft <= limit.rlim_max => limit.rlim_max.min(soft.saturating_add(1)),
+        _ => soft,
+    };
     // SAFETY: limit is a whole rlimit that lives until setrlimit returns.
     Errno::result(unsafe { libc::setrlimit(resource, &raw const limit) }).map(drop)
 }

@@ -2,15 +2,17 @@
 
 use std::cell::{Cell, RefCell};
 use std::io;
-use std::net::UdpSocket;
-use std::os::fd::{AsFd, AsRawFd};
+use std::os::fd::{AsFd, AsRawFd, OwnedFd};
 use std::process::Stdio;
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicU16, Ordering};
 use std::time::Duration;
 
 use nix::errno::Errno;
+use nix::fcntl::{FcntlArg, FdFlag, fcntl};
 use nix::poll::{PollFd, PollFlags, poll};
+#[cfg(target_os = "linux")]
+use nix::sys::socket::UnixAddr;
 use nix::sys::socket::{AddressFamily, SockFlag, SockType, SockaddrIn, bind, socket};
 
 use crate::check::peer::{Answer, End, Peer};
@@ -228,9 +230,9 @@ impl<'a> Experiment<'a> {
 }
 
 /// A port that nothing is bound to, below those that the kernel gives to clients. No other examiner gets it
-/// while this one runs: the UDP port of the same number stands for the right to it.
+/// while this one runs: see [`right_to`].
 pub fn free_port() -> u16 {
-    static RIGHT: Mutex<Option<UdpSocket>> = Mutex::new(None);
+    static RIGHT: Mutex<Option<OwnedFd>> = Mutex::new(None);
     static NEXT: AtomicU16 = AtomicU16::new(0);
     let start = (std::process::id() as u16).wrapping_mul(97) % 20_000;
     let candidates = std::iter::repeat_with(|| NEXT.fetch_add(1, Ordering::Relaxed) % 20_000)
@@ -243,7 +245,7 @@ pub fn free_port() -> u16 {
         (1024..32_768).contains(&swapped) && unbound(*port) && unbound(swapped)
     };
     for port in candidates {
-        if let Ok(right) = UdpSocket::bind(("127.0.0.1", port))
+        if let Ok(right) = right_to(port)
             && usable(&port)
         {
             if let Ok(mut held) = RIGHT.lock() {
@@ -253,6 +255,20 @@ pub fn free_port() -> u16 {
         }
     }
     8888
+}
+
+/// What stands for the right to a port, and is in no server's way: a name in Linux's abstract namespace; elsewhere
+/// the UDP port of the same number.
+fn right_to(port: u16) -> nix::Result<OwnedFd> {
+    #[cfg(target_os = "linux")]
+    let (family, address) =
+        (AddressFamily::Unix, UnixAddr::new_abstract(format!("prise check {port}").as_bytes())?);
+    #[cfg(not(target_os = "linux"))]
+    let (family, address) = (AddressFamily::Inet, SockaddrIn::new(127, 0, 0, 1, port));
+    let right = socket(family, SockType::Datagram, SockFlag::empty(), None)?;
+    fcntl(&right, FcntlArg::F_SETFD(FdFlag::FD_CLOEXEC))?;
+    bind(right.as_raw_fd(), &address)?;
+    Ok(right)
 }
 
 /// Whether a server that does not set SO_REUSEADDR could bind to a port, too: what other servers have left in

@@ -5,7 +5,7 @@ use std::io::Read;
 use std::net::{Ipv6Addr, SocketAddr, TcpListener};
 use std::os::fd::{AsRawFd, OwnedFd};
 use std::process::Stdio;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use nix::fcntl::{FcntlArg, FdFlag, OFlag, fcntl};
 use nix::pty::openpty;
@@ -15,15 +15,16 @@ use nix::sys::socket::{
 };
 
 use crate::check::experiment::{Experiment, io_error};
-use crate::check::subject::{pass, wait_until};
+use crate::check::subject::{Subject, pass, wait_until};
 use crate::check::system;
 use crate::check::verdict::{Outcome, fails, fails_unless, holds, not_observable};
-use crate::error::Error;
+use crate::error::{Error, perror};
 use crate::visible::visible_line;
 
 /// Told to end while a child is at work, it ends, and so does the child with its client.
 pub fn stops(lab: &Experiment<'_>) -> Outcome {
     let server = lab.start()?;
+    let sockets = system::listening_sockets(server.port);
     let mut client = lab.dial(&server)?;
     server.wait_until(Duration::from_millis(300), || !server.is_at_rest());
     lab.step("server: kill(SIGTERM), while a client is connected");
@@ -31,13 +32,23 @@ pub fn stops(lab: &Experiment<'_>) -> Outcome {
     let at_once = server.wait_until(Duration::from_millis(200), || server.is_gone());
     // while its last clients are served, the next server may begin
     let free = || !system::listens(server.port);
-    let kept = at_once && !server.wait_until(Duration::from_millis(300), free);
+    let given_up = || system::listening_sockets(server.port).iter().all(|socket| !sockets.contains(socket));
+    let kept = at_once && !server.wait_until(Duration::from_millis(300), given_up);
     client.send(lab.message());
     client.half_close();
     lab.hear(&server, &mut client);
     drop(client);
     if !server.wait_until(lab.timeout(), || server.is_gone()) {
         return fails("SIGTERM ends the server", format!("it is still there after {:?}", lab.timeout()));
+    }
+    if is_started_again(&server, &sockets) {
+        lab.step("it is started again: kill(SIGTERM) to the process that does that");
+        server.signal_leader(Signal::SIGTERM);
+        return if server.wait_until(lab.timeout(), || server.ended().is_some() && free()) {
+            holds("it is started again, until who does that is told to end, too: then the port is free")
+        } else {
+            fails("SIGTERM ends who starts it again, too", format!("it listens after {:?}", lab.timeout()))
+        };
     }
     // what a script has started beside it is not its own to end
     if !server.wait_until(lab.timeout(), || server.is_at_rest()) {
@@ -61,6 +72,13 @@ pub fn stops(lab: &Experiment<'_>) -> Outcome {
         );
     }
     holds("the server and its child are gone, and the port is free")
+}
+
+/// Whether the server has ended and another listens in its place, since its supervisor has seen to that.
+fn is_started_again(server: &Subject, before: &[String]) -> bool {
+    let another = || system::listening_sockets(server.port).iter().any(|socket| !before.contains(socket));
+    server.wait_until(Duration::from_secs(1), || !server.is_supervised() || another());
+    server.is_supervised() && another()
 }
 
 /// Having served, the server can be started again at once on its port.
@@ -135,25 +153,21 @@ fn hold_v6(port: u16) -> nix::Result<OwnedFd> {
 /// With stdout redirected, nothing is printed more often than on a terminal.
 pub fn log_once(lab: &Experiment<'_>) -> Outcome {
     let mut on_terminal = log_on_terminal(lab)?;
-    let (reader, writer) = std::io::pipe().map_err(|error| io_error("pipe", &error))?;
-    let reader: std::os::fd::OwnedFd = reader.into();
-    let on_pipe = log_of_three(lab, File::from(reader), writer.into())?;
+    let begun = Instant::now();
+    let on_pipe = log_on_pipe(lab, &mut serve_three)?;
+    let took = begun.elapsed();
     if on_terminal.is_empty() && on_pipe.is_empty() {
         return not_observable("it prints nothing on stdout");
     }
-    // a time, a port or a count makes no other line of it
-    let count = |lines: &[String], line: &String| {
-        let wanted = without_numbers(line);
-        lines.iter().filter(|one| without_numbers(one) == wanted).count()
-    };
-    let more_often = |on_terminal: &[String]| {
-        on_pipe.iter().find(|line| count(&on_pipe, line) > count(on_terminal, line).max(1)).cloned()
-    };
-    let mut repeated = more_often(&on_terminal);
+    let mut repeated = more_often(&on_pipe, &on_terminal);
     if repeated.is_some() {
-        // what a clock has the server say comes as often as it happens
+        // what a clock has the server say comes as often as it happens: on a terminal too, and without any client
         on_terminal = log_on_terminal(lab)?;
-        repeated = more_often(&on_terminal);
+        let idle = log_on_pipe(lab, &mut |_, server, _| {
+            server.wait_until(took, || server.ended().is_some());
+        })?;
+        let clockwork = |line: &String| 2 * alike(&on_pipe, line) <= 3 * alike(&idle, line) + 2;
+        repeated = more_often(&on_pipe, &on_terminal).filter(|line| !clockwork(line));
     }
     let flood = |lines: &[String]| lines.iter().map(String::len).sum::<usize>() > FLOOD;
     if repeated.is_some() && (flood(&on_pipe) || flood(&on_terminal)) {
@@ -170,36 +184,55 @@ pub fn log_once(lab: &Experiment<'_>) -> Outcome {
             format!(
                 "\"{}\" {} times for 3 clients, {} on a terminal",
                 visible_line(&line.as_bytes()[..line.len().min(100)]),
-                count(&on_pipe, &line),
-                count(&on_terminal, &line)
+                alike(&on_pipe, &line),
+                alike(&on_terminal, &line)
             ),
         ),
     }
+}
+
+/// How often a line comes.
+fn same(lines: &[String], line: &str) -> usize {
+    lines.iter().filter(|one| *one == line).count()
+}
+
+/// The same, where a time, a port or a count makes no other line of it.
+fn alike(lines: &[String], line: &str) -> usize {
+    let wanted = without_numbers(line);
+    lines.iter().filter(|one| without_numbers(one) == wanted).count()
+}
+
+/// A line that comes more often here than there, and more than once. What fork() has copied is the same to the byte;
+/// what has a time in it is another line each time, here as there.
+fn more_often(here: &[String], there: &[String]) -> Option<String> {
+    let more = |line: &&String| {
+        same(here, line) > same(there, line).max(1) && alike(here, line) > alike(there, line).max(1)
+    };
+    here.iter().find(more).cloned()
 }
 
 /// More than a terminal keeps for its reader.
 const FLOOD: usize = 2000;
 
 fn log_on_terminal(lab: &Experiment<'_>) -> Result<Vec<String>, Error> {
-    let terminal = openpty(None, None).map_err(crate::error::perror("openpty"))?;
-    log_of_three(lab, File::from(terminal.master), terminal.slave.into())
+    let terminal = openpty(None, None).map_err(perror("openpty"))?;
+    log_of(lab, File::from(terminal.master), terminal.slave.into(), &mut serve_three)
 }
 
-/// What the server prints while three clients are served, line by line.
-fn log_of_three(lab: &Experiment<'_>, reader: File, stdout: Stdio) -> Result<Vec<String>, Error> {
-    fcntl(&reader, FcntlArg::F_SETFL(OFlag::O_NONBLOCK)).map_err(crate::error::perror("fcntl"))?;
+fn log_on_pipe(lab: &Experiment<'_>, while_it: While) -> Result<Vec<String>, Error> {
+    let (reader, writer) = std::io::pipe().map_err(|error| io_error("pipe", &error))?;
+    log_of(lab, File::from(OwnedFd::from(reader)), writer.into(), while_it)
+}
+
+/// What happens while a server is listened to; what it prints is to be read now and then.
+type While<'a> = &'a mut dyn FnMut(&Experiment<'_>, &Subject, &mut dyn FnMut());
+
+/// What the server prints while something happens, line by line.
+fn log_of(lab: &Experiment<'_>, reader: File, stdout: Stdio, while_it: While) -> Result<Vec<String>, Error> {
+    fcntl(&reader, FcntlArg::F_SETFL(OFlag::O_NONBLOCK)).map_err(perror("fcntl"))?;
     let server = lab.start_printing_to(stdout)?;
     let mut printed = Vec::new();
-    for _ in 0..3 {
-        lab.serves(&server);
-        // a server that logs how many clients it has logs the same each time, if they come one by one
-        server.wait_until(Duration::from_millis(500), || server.is_at_rest() && server.zombies() == 0);
-        drain(&reader, &mut printed);
-    }
-    server.wait_until(Duration::from_secs(3), || server.is_at_rest());
-    // it may have to say that its last child has ended
-    server.wait_until(Duration::from_millis(500), || server.zombies() == 0);
-    server.wait_until(Duration::from_millis(500), || !server.has_work());
+    while_it(lab, &server, &mut || drain(&reader, &mut printed));
     server.signal(Signal::SIGTERM);
     pass(Duration::from_millis(300));
     drain(&reader, &mut printed);
@@ -212,6 +245,20 @@ fn log_of_three(lab: &Experiment<'_>, reader: File, stdout: Stdio) -> Result<Vec
         .filter(|line| line.bytes().any(|byte| byte.is_ascii_alphanumeric()))
         .map(String::from)
         .collect())
+}
+
+/// Three clients come, one after the other.
+fn serve_three(lab: &Experiment<'_>, server: &Subject, read: &mut dyn FnMut()) {
+    for _ in 0..3 {
+        lab.serves(server);
+        // a server that logs how many clients it has logs the same each time, if they come one by one
+        server.wait_until(Duration::from_millis(500), || server.is_at_rest() && server.zombies() == 0);
+        read();
+    }
+    server.wait_until(Duration::from_secs(3), || server.is_at_rest());
+    // it may have to say that its last child has ended
+    server.wait_until(Duration::from_millis(500), || server.zombies() == 0);
+    server.wait_until(Duration::from_millis(500), || !server.has_work());
 }
 
 /// A line with each number in it as `N`.

@@ -86,13 +86,10 @@ pub fn main(options: &Options) -> Result<Exit, Error> {
 
     let checks = options.checks();
     let mut report = Report::new(options, &checks);
-    match make(options, &checks, &mut report) {
-        Ok(()) => {}
-        Err(error) => {
-            let error = explained(options, error);
-            report.cut_short(&error);
-            return Err(error);
-        }
+    if let Err(error) = make(options, &checks, &mut report) {
+        let error = explained(options, error);
+        report.cut_short(&error);
+        return Err(error);
     }
     let failed = report.end();
     flush_stdout()?;
@@ -103,11 +100,11 @@ pub fn main(options: &Options) -> Result<Exit, Error> {
 fn make(options: &Options, checks: &[&Check], report: &mut Report) -> Result<(), Error> {
     let mut answered = None;
     for check in checks {
-        if check.needs_answer && answered.is_none() {
-            answered = Some(conversation::is_answered(&Experiment::new(options))?);
-        }
         let experiment = Experiment::new(options);
         report.begins(check);
+        if check.needs_answer && answered.is_none() {
+            answered = Some(conversation::is_answered(&experiment)?);
+        }
         let begun = Instant::now();
         let verdict = if check.needs_answer && answered == Some(false) {
             Verdict::NotObservable(UNANSWERED.into())

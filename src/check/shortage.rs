@@ -65,10 +65,10 @@ pub fn out_of_descriptors(lab: &Experiment<'_>) -> Outcome {
 /// What a server does while it is watched.
 struct Effort {
     begun: Instant,
-    /// The CPU that it has used.
+    /// The CPU that it has used, in ticks of ten milliseconds.
     ticks: u64,
-    /// For each tenth of a second, whether it did anything.
-    parts: Vec<bool>,
+    /// For each tenth of a second, in how many looks it ran or was ready to, less those in which it was not.
+    parts: Vec<i32>,
 }
 
 impl Effort {
@@ -85,14 +85,13 @@ impl Effort {
         let before = system::cpu_ticks(server.pid).unwrap_or(0);
         let mut effort = Effort { begun: Instant::now(), ticks: 0, parts: Vec::new() };
         wait_until(Duration::from_secs(60), || {
-            let used = system::cpu_ticks(server.pid).map_or(effort.ticks, |now| now.saturating_sub(before));
-            let active = used > effort.ticks || system::state(server.pid) == Some('R');
-            effort.ticks = used;
+            effort.ticks =
+                system::cpu_ticks(server.pid).map_or(effort.ticks, |now| now.saturating_sub(before));
             let part = effort.begun.elapsed().as_millis() as usize / 100;
             if part >= effort.parts.len() {
-                effort.parts.resize(part + 1, false);
+                effort.parts.resize(part + 1, 0);
             }
-            effort.parts[part] |= active;
+            effort.parts[part] += if system::state(server.pid) == Some('R') { 1 } else { -1 };
             server.ended().is_some() || effort.verdict().is_some() || part >= Effort::LONGEST
         });
         effort
@@ -104,7 +103,7 @@ impl Effort {
         // the part that is under way says nothing yet
         let whole = &self.parts[..self.parts.len().saturating_sub(1)];
         let lately = whole.last_chunk::<{ Effort::LATELY }>()?;
-        let sleeps = lately.iter().filter(|part| **part).count() < Effort::LATELY / 2;
+        let sleeps = lately.iter().filter(|part| **part > 0).count() < Effort::LATELY / 2;
         (sleeps || self.ticks >= Effort::MUCH).then_some(!sleeps)
     }
 }

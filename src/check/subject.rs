@@ -207,6 +207,17 @@ impl Subject {
         self.descendants().iter().filter(unwaited).count()
     }
 
+    /// Whether another process has started the server, and is still there.
+    pub fn is_supervised(&self) -> bool {
+        self.leader != self.pid && self.ended().is_none()
+    }
+
+    /// Send a signal to the process that was started.
+    pub fn signal_leader(&self, signal: Signal) {
+        // ESRCH: it has ended, which is seen elsewhere
+        let _ = kill(Pid::from_raw(self.leader), signal);
+    }
+
     /// Send a signal to the server's process alone.
     pub fn signal(&self, signal: Signal) {
         // ESRCH: it has ended, which is seen elsewhere

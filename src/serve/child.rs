@@ -14,7 +14,8 @@ use nix::sys::socket::{SockaddrStorage, getsockname};
 use nix::sys::stat::{SFlag, stat};
 use nix::sys::wait::waitpid;
 use nix::unistd::{
-    AccessFlags, ForkResult, access, chdir, chroot, dup2_stdin, dup2_stdout, pipe, setsid, write,
+    AccessFlags, ForkResult, Pid, access, chdir, chroot, dup2_stdin, dup2_stdout, getppid, pipe, setpgid,
+    setsid, write,
 };
 
 use crate::error::Exit;
@@ -49,6 +50,11 @@ pub struct Recipe {
     pub identity: Option<Identity>,
     /// Whether exec may give it more rights.
     pub no_new_privs: bool,
+    /// Whether it has a session of its own, as it must where the server has a terminal. (Linux may schedule each
+    /// session by itself, sched(7): that costs more than fork.)
+    pub own_session: bool,
+    /// The server.
+    pub server: Pid,
 }
 
 /// A user, by numbers.
@@ -92,9 +98,12 @@ pub fn become_child(recipe: &Recipe, client: OwnedFd) -> ! {
 fn prepare(recipe: &Recipe, client: OwnedFd) -> Result<(), Step> {
     let at = |step: &'static str| move |errno| (step, errno);
 
-    // a session and a process group of its own: it is signalled with all that it starts, and a terminal that the
-    // server has is none of its own, to type into or to read from
-    setsid().map_err(at("setsid"))?;
+    // a process group of its own: it is signalled with all that it starts; and no terminal to type into
+    if recipe.own_session {
+        setsid().map_err(at("setsid"))?;
+    } else {
+        setpgid(Pid::from_raw(0), Pid::from_raw(0)).map_err(at("setpgid"))?;
+    }
 
     // signals as a program expects them: SIGPIPE too, which Rust ignores
     recipe.signals.iter().for_each(|&signal| default_disposition(signal));
@@ -138,6 +147,9 @@ fn restrict(recipe: &Recipe) -> Result<(), Step> {
 
     // how it ends when the server is killed; last, since another user's process loses it
     term_with_parent();
+    if getppid() != recipe.server {
+        _exit(Exit::System as i32);
+    }
     Ok(())
 }
 

@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 
 use nix::errno::Errno;
 use nix::sys::signal::{Signal, kill, killpg};
-use nix::unistd::Pid;
+use nix::unistd::{Pid, getpgid};
 
 use crate::serve::limits::Source;
 use crate::serve::log;
@@ -134,14 +134,14 @@ impl Children {
         self.kills.iter_mut().for_each(|kill| kill.when = now);
     }
 
-    /// Signal a child's group, which it leads and cannot leave; and the child itself, until it was waited for, where
-    /// it may have no group yet, or be the one of its group that may not be killed.
+    /// Signal a child's group; and the child itself, until it was waited for, where it may have no group yet, or have
+    /// gone to another, or be the one of its group that may not be killed.
     fn signal(&self, pid: i32, signal: Signal) -> Result<(), Errno> {
         let child = Pid::from_raw(pid);
         let group = killpg(child, signal);
         let there = self.alive.get(pid).is_some();
         // what a program does at SIGTERM it should do once
-        let reached = signal != Signal::SIGKILL && group.is_ok();
+        let reached = signal != Signal::SIGKILL && group.is_ok() && getpgid(Some(child)) == Ok(child);
         if there && !reached { kill(child, signal) } else { group }
     }
 

@@ -85,37 +85,50 @@ impl Address {
 
 /// The interface in which a link-local address stands, by its name or its number.
 fn scope(zone: &str) -> Result<u32, Error> {
-    let number = zone.parse().ok();
+    let number = zone.bytes().all(|byte| byte.is_ascii_digit()).then(|| zone.parse().ok()).flatten();
     let named = || if_nametoindex(zone).ok();
     number.or_else(named).ok_or_else(|| Error::Denied(format!("there is no interface '{zone}'")))
 }
 
-/// A socket that listens and does not block, and where.
+/// A socket that listens and does not block.
+pub struct Listener {
+    /// The socket.
+    pub socket: OwnedFd,
+    /// Where it listens.
+    pub address: SocketAddr,
+    /// Where all clients connect to; none where that may differ from one to the next.
+    pub local: Option<SocketAddr>,
+}
+
+/// Have a socket listen.
 ///
 /// # Errors
 /// [`Error::Denied`] for what was asked, [`Error::System`] for a call that failed.
-pub fn open(address: Option<&Address>, backlog: i32) -> Result<(OwnedFd, SocketAddr), Error> {
+pub fn open(asked: Option<&Address>, backlog: i32) -> Result<Listener, Error> {
     let handed = handed_over()?;
     let is_handed = handed.is_some();
-    let listener = match (handed, address) {
-        (Some(listener), _) => listener,
-        (None, Some(address)) => bound(address.resolve()?, backlog)?,
+    let socket = match (handed, asked) {
+        (Some(socket), _) => socket,
+        (None, Some(asked)) => bound(asked.resolve()?, backlog)?,
         (None, None) => {
             let why = "[HOST:]PORT is missing, and no socket was handed over (LISTEN_FDS)";
             return Err(Error::Denied(why.into()));
         }
     };
     let system = |what: &'static str| move |errno| Error::System(what.into(), errno);
-    fcntl(&listener, FcntlArg::F_SETFL(OFlag::O_NONBLOCK)).map_err(system("fcntl"))?;
-    let bound: SockaddrStorage = getsockname(listener.as_raw_fd()).map_err(system("getsockname"))?;
-    let bound = std_address(&bound).ok_or_else(|| Error::Denied("the socket is not one of TCP".into()))?;
+    fcntl(&socket, FcntlArg::F_SETFL(OFlag::O_NONBLOCK)).map_err(system("fcntl"))?;
+    let address: SockaddrStorage = getsockname(socket.as_raw_fd()).map_err(system("getsockname"))?;
+    let address =
+        std_address(&address).ok_or_else(|| Error::Denied("the socket is not one of TCP".into()))?;
     if is_handed
-        && let Some(asked) = address
-        && !asked.is_met_by(bound)?
+        && let Some(asked) = asked
+        && !asked.is_met_by(address)?
     {
-        return Err(Error::Denied(format!("a socket on {bound} was handed over, and {asked} asked for")));
+        return Err(Error::Denied(format!("a socket on {address} was handed over, and {asked} asked for")));
     }
-    Ok((listener, bound))
+    // what another has made may take what was meant for other addresses (IP_TRANSPARENT)
+    let local = (!is_handed && !address.ip().is_unspecified()).then_some(address);
+    Ok(Listener { socket, address, local })
 }
 
 fn bound(address: SocketAddr, backlog: i32) -> Result<OwnedFd, Error> {

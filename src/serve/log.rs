@@ -92,7 +92,11 @@ pub fn never_wait() -> Option<OwnedFd> {
         }
         SFlag::S_IFCHR if isatty(&stderr) == Ok(true) => {
             let terminal = ttyname(&stderr).unwrap_or_else(|_| "/proc/self/fd/2".into());
-            let shared = open_to_write(terminal.clone(), OFlag::empty())?;
+            let Some(shared) = open_to_write(terminal.clone(), OFlag::empty()) else {
+                // another user's, as after su(1): children that had it could read it, which nobody would stop
+                failed(std::process::id(), "terminal", "children have /dev/null for stderr");
+                return open_to_write("/dev/null".into(), OFlag::empty());
+            };
             dup2_stderr(open_to_write(terminal, OFlag::O_NONBLOCK)?).ok()?;
             Some(shared)
         }

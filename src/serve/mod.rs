@@ -24,9 +24,12 @@ use std::os::unix::ffi::OsStrExt;
 use std::path::PathBuf;
 use std::time::Duration;
 
-use nix::unistd::{Group, User, geteuid};
+use nix::fcntl::{OFlag, open};
+use nix::sys::stat::Mode;
+use nix::unistd::{Group, User, geteuid, getpid};
 
 pub use self::listener::Address;
+use self::listener::Listener;
 pub use self::network::Network;
 pub use self::reaper::Kind as ReaperKind;
 
@@ -105,6 +108,8 @@ pub fn main(request: Request) -> Result<Exit, Error> {
         allowances: request.allowances,
         identity,
         no_new_privs: request.no_new_privs,
+        own_session: has_terminal(),
+        server: getpid(),
     };
     match child::rehearse(&recipe) {
         None => {}
@@ -119,7 +124,7 @@ pub fn main(request: Request) -> Result<Exit, Error> {
             )));
         }
     }
-    let (listener, address) = listener::open(request.address.as_ref(), request.backlog)?;
+    let Listener { socket, address, local } = listener::open(request.address.as_ref(), request.backlog)?;
     recipe.log = log::never_wait();
     let options = Options {
         max_children: request.max_children,
@@ -133,7 +138,7 @@ pub fn main(request: Request) -> Result<Exit, Error> {
         recipe,
     };
     let cap = options.max_children;
-    let parent = Parent::new(options, listener, address)?;
+    let parent = Parent::new(options, socket, local)?;
     log::listening(address, std::process::id(), cap);
     log::address(address);
     notify::ready();
@@ -152,6 +157,11 @@ fn program(request: &Request) -> Result<(Vec<CString>, Vec<CString>), Error> {
     Ok((words, files))
 }
 
+/// Whether this process has a controlling terminal.
+fn has_terminal() -> bool {
+    open("/dev/tty", OFlag::O_RDWR | OFlag::O_NOCTTY | OFlag::O_CLOEXEC, Mode::empty()).is_ok()
+}
+
 /// The numbers behind `NAME[:GROUP]`; each may be a number itself, which then need not have a name.
 fn identity(name: &str) -> Result<Identity, Error> {
     let (user_name, group_name) = match name.split_once(':') {
@@ -160,18 +170,18 @@ fn identity(name: &str) -> Result<Identity, Error> {
     };
     let none = |what: &str, name: &str| Error::Denied(format!("there is no {what} '{name}'"));
     let named = User::from_name(user_name).ok().flatten();
-    let number = named.is_none().then(|| number(user_name)).flatten();
-    let user = named.or_else(|| User::from_uid(number?.into()).ok().flatten());
+    let uid = number(user_name);
+    let user = named.or_else(|| User::from_uid(uid?.into()).ok().flatten());
     let gid = match (group_name, &user) {
         (Some(name), _) => match Group::from_name(name).ok().flatten() {
             Some(group) => group.gid.as_raw(),
-            None => self::number(name).ok_or_else(|| none("group", name))?,
+            None => number(name).ok_or_else(|| none("group", name))?,
         },
         (None, Some(user)) => user.gid.as_raw(),
         (None, None) => return Err(none("user", user_name)),
     };
     let Some(user) = user else {
-        let uid = number.ok_or_else(|| none("user", user_name))?;
+        let uid = uid.ok_or_else(|| none("user", user_name))?;
         return Ok(Identity { uid, gid, groups: vec![gid] });
     };
     let c_name = CString::new(user.name).map_err(|_| none("user", user_name))?;

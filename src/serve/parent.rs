@@ -30,7 +30,7 @@ use crate::serve::{Options, log, notify};
 pub const BACK_OFF: Duration = Duration::from_millis(100);
 /// So many clients are accepted before the loop looks around.
 const BATCH: usize = 32;
-/// Signals are let in at the latest after so many waits and clients.
+/// Signals are let in by the first wait after so many waits and clients.
 const UNHEARD: usize = 8;
 /// Paused and resumed are said once in such a time.
 const SAID_AGAIN: Duration = Duration::from_secs(1);
@@ -123,11 +123,15 @@ const SIGNALS: [(Signal, Handler); 6] = [
 ];
 
 impl Parent {
-    /// With a socket that listens, and where.
+    /// With a socket that listens, and where all clients connect to, if that is one place.
     ///
     /// # Errors
     /// [`Error::System`]
-    pub fn new(mut options: Options, listener: OwnedFd, address: SocketAddr) -> Result<Box<Parent>, Error> {
+    pub fn new(
+        mut options: Options,
+        listener: OwnedFd,
+        local: Option<SocketAddr>,
+    ) -> Result<Box<Parent>, Error> {
         let system = |what: &'static str| move |errno| Error::System(what.into(), errno);
         let mut blocked = SigSet::empty();
         for (signal, handler) in SIGNALS {
@@ -145,7 +149,7 @@ impl Parent {
         Ok(Box::new(Parent {
             listener: Some(listener),
             ready: false,
-            local: (!address.ip().is_unspecified()).then_some(address),
+            local,
             unheard: 0,
             children: Children::new(options.max_children, options.timeout).map_err(system("mmap"))?,
             limits: (options.per_ip.is_some() || options.rate.is_some())
@@ -181,10 +185,10 @@ impl Parent {
             self.children.act(now);
             self.hear_proxies(now);
             self.serve_waiting(now);
+            self.accept(now);
             if self.stop.is_some() && self.children.is_empty() && self.without_child() == 0 {
                 break;
             }
-            self.accept(now);
             self.wait();
         }
         log::stopped(&self.counters);

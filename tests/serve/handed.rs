@@ -70,6 +70,12 @@ fn a_socket_that_another_shuts_down_ends_the_service(reaper: Reaper) {
     // who is served is served to the end
     assert_eq!(finish(held, b"hello"), b"hello");
     assert_eq!(server.running.wait().code(), Some(111));
+    // and nobody is waited for where there is nobody
+    let mut command =
+        serve_under(&["python3", "-c", SHARED], reaper, &["--grace", "600", "127.0.0.1:0"], &["cat"]);
+    let mut server = Server::run(&mut command);
+    kill(Pid::from_raw(offspring(server.pid())[0] as i32), Signal::SIGHUP).unwrap();
+    assert_eq!(server.running.wait().code(), Some(111));
 }
 
 fn readiness_waits_for_room() {

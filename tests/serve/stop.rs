@@ -15,6 +15,8 @@ trials!(
     both: the_first_signal_closes_the_port_at_once_and_lets_children_finish,
         nobody_of_a_childs_group_outlives_the_grace,
         a_grandchild_that_ignores_sigterm_does_not_outlive_the_child_that_obeys,
+        a_child_that_has_left_its_group_does_not_outlive_the_grace,
+        a_child_that_has_left_its_helper_in_its_group_does_not_outlive_the_grace,
         it_stops_while_no_wait_succeeds,
         a_child_that_may_not_be_signalled_is_told_of_and_not_waited_for,
         the_second_signal_skips_the_wait,
@@ -98,6 +100,31 @@ fn a_grandchild_that_ignores_sigterm_does_not_outlive_the_child_that_obeys(reape
     assert_eq!(running(&sleep), 0);
     assert_eq!(log.matches(" signal=TERM seconds=").count(), 3, "{log}");
     assert_eq!(log.matches(" signal=KILL why=still-there\n").count(), 3, "{log}");
+}
+
+fn a_child_that_has_left_its_group_does_not_outlive_the_grace(reaper: Reaper) {
+    who_leaves_does_not_outlive_the_grace(reaper, "");
+}
+
+fn a_child_that_has_left_its_helper_in_its_group_does_not_outlive_the_grace(reaper: Reaper) {
+    // to signal the group is no error, and does not reach the child
+    who_leaves_does_not_outlive_the_grace(reaper, "if (!fork()) { $SIG{TERM} = 'IGNORE'; sleep 97 } ");
+}
+
+fn who_leaves_does_not_outlive_the_grace(reaper: Reaper, before: &str) {
+    if !has("perl", "perl-base") {
+        return;
+    }
+    let leave = "$| = 1; setpgrp(0, getpgrp(getppid())); $SIG{TERM} = 'IGNORE'; print 'left'; sleep 97";
+    let program = &format!("{before}{leave}");
+    let mut server = Server::start(reaper, &["--grace", "0"], &["perl", "-e", program]);
+    let mut held = server.connect();
+    held.read_exact(&mut [0; 4]).unwrap();
+    let begin = Instant::now();
+    server.signal(Signal::SIGTERM);
+    let log = server.ended();
+    assert!(begin.elapsed() < Duration::from_secs(5), "{:?}", begin.elapsed());
+    assert!(log.contains(" signal=KILL seconds="), "{log}");
 }
 
 fn a_child_that_may_not_be_signalled_is_told_of_and_not_waited_for(reaper: Reaper) {
