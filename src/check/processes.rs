@@ -36,27 +36,42 @@ pub fn concurrent(lab: &Experiment<'_>) -> Outcome {
     }
 }
 
-/// A server that speaks first shows nothing with one silent client: but it shows whether all of many are greeted
-/// while they are silent, or one after the other.
+/// A server that speaks first shows nothing with one silent client: but it shows whether all of some are greeted
+/// while they are silent, or one after the other. They are few, since one that accepts slowly has a backlog.
 fn greeted_at_the_same_time(lab: &Experiment<'_>, server: &Subject) -> Outcome {
-    const SILENT: usize = 20;
-    let begun = Instant::now();
-    if lab.hear(server, &mut lab.dial(server)?).bytes.is_empty() {
-        return stuck(lab, server);
+    const SILENT: usize = 5;
+    let mut best = (0, Duration::ZERO);
+    // a SYN that was dropped, on a busy machine, is sent again a second later
+    for _ in 0..3 {
+        // the first comes behind those who were there before, the second alone
+        let mut alone = Duration::ZERO;
+        for _ in 0..2 {
+            let begun = Instant::now();
+            if lab.hear(server, &mut lab.dial(server)?).bytes.is_empty() {
+                return stuck(lab, server);
+            }
+            alone = begun.elapsed();
+        }
+        let patience = (alone * 3).max(Duration::from_millis(150));
+        let begun = Instant::now();
+        let mut silent = (0..SILENT).map(|_| lab.dial(server)).collect::<Result<Vec<_>, _>>()?;
+        let mut greeted = [false; SILENT];
+        if begun.elapsed() < patience {
+            server.wait_until(patience - begun.elapsed(), || {
+                let heard = silent.iter_mut().zip(&mut greeted).filter(|(_, greeted)| !**greeted);
+                heard.for_each(|(client, greeted)| *greeted = client.has_heard());
+                greeted.iter().all(|greeted| *greeted)
+            });
+        }
+        best = best.max((greeted.iter().filter(|greeted| **greeted).count(), begun.elapsed()));
+        if best.0 == SILENT {
+            return holds(format!("{SILENT} clients were greeted at the same time"));
+        }
     }
-    let patience = (begun.elapsed() * 5).max(Duration::from_millis(500));
-    let mut silent = (0..SILENT).map(|_| lab.dial(server)).collect::<Result<Vec<_>, _>>()?;
-    let begun = Instant::now();
-    let all = server.wait_until(patience, || {
-        silent.retain_mut(|client| !client.has_heard());
-        silent.is_empty()
-    });
-    if all {
-        return holds(format!("{SILENT} clients were greeted at the same time"));
-    }
+    let (greeted, took) = best;
     fails(
         format!("{SILENT} clients that say nothing are all greeted"),
-        format!("{} were, in {:.1?}", SILENT - silent.len(), begun.elapsed()),
+        format!("{greeted} were, in {took:.1?}"),
     )
 }
 

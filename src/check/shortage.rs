@@ -74,13 +74,12 @@ struct Effort {
 impl Effort {
     /// So many parts tell what it does now.
     const LATELY: usize = 10;
-    /// So much CPU has nobody who waits, a second of it.
-    const MUCH: u64 = 100;
+    /// So much CPU nobody takes who waits, three seconds of it: some try a thousand times, and say so, before they do.
+    const MUCH: u64 = 300;
     /// A busy machine may have given it less until then.
-    const LONGEST: usize = 150;
+    const LONGEST: usize = 400;
 
-    /// Watch a server for a second, or until it ends; on a busy machine for longer, until it has waited or has
-    /// had its second of the CPU.
+    /// Watch a server until it has waited, or has taken much CPU and has not, or has ended.
     fn of(server: &Subject) -> Effort {
         let before = system::cpu_ticks(server.pid).unwrap_or(0);
         let mut effort = Effort { begun: Instant::now(), ticks: 0, parts: Vec::new() };
@@ -97,8 +96,7 @@ impl Effort {
         effort
     }
 
-    /// Whether it spins, if that can be told. One that spins may get little on a busy machine, but never sleeps;
-    /// while one that tries a thousand times, says so, and then sleeps for a second, does not spin.
+    /// Whether it spins, if that can be told. One that spins may get little on a busy machine, but never sleeps.
     fn verdict(&self) -> Option<bool> {
         // the part that is under way says nothing yet
         let whole = &self.parts[..self.parts.len().saturating_sub(1)];

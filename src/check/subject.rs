@@ -97,16 +97,18 @@ impl Subject {
         true
     }
 
-    /// Whether it would go on if it had a CPU or a disk: one of its processes waits for nothing else.
+    /// Whether it would go on if it had a CPU or a disk: in most of three looks, one of its processes waits for
+    /// nothing else.
     pub fn has_work(&self) -> bool {
         let busy = |state: char| matches!(state, 'R' | 'D');
-        (0..3).any(|look| {
+        let looks = (0..3).filter(|&look| {
             if look > 0 {
                 pause();
             }
             let leader = system::state(self.leader).is_some_and(busy);
             leader || self.family().iter().any(|process| busy(process.state))
-        })
+        });
+        looks.count() > 1
     }
 
     /// The CPU that it has had, with all its processes that are there or were waited for.
