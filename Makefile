@@ -76,7 +76,7 @@ lab:
 
 .PHONY: test
 test: c c-sanitized
-	cargo test --quiet
+	cargo test --quiet --no-fail-fast
 
 # TUTORIAL=FILE is in the environment of the recipe, as make exports what it is given.
 .PHONY: compare

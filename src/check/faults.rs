@@ -18,9 +18,11 @@ const FOR_EVER: Duration = Duration::from_secs(1);
 /// How long a client waits that need not be answered.
 const PATIENCE: Duration = Duration::from_millis(300);
 
-/// Failing calls a second: a server that waits 5 ms between two tries makes fewer, and one that spins makes
+/// Failing calls a second: a server that waits 2 ms between two tries makes fewer, and one that spins makes
 /// some thousands, on a busy machine too.
-const SPINNING: f64 = 200.0;
+const SPINNING: f64 = 1000.0;
+/// What a server may open once, such as a log for errors, is no descriptor lost for each.
+const KEPT: usize = 2;
 
 /// A line of the matrix.
 pub struct Fault {
@@ -72,20 +74,17 @@ impl Fault {
         // what it opens for its first client, or starts, it may keep
         lab.serves(&server);
         server.settle();
-        let Some(mut descriptors) = settled_descriptors(&server, None) else {
+        let Some(descriptors) = settled_descriptors(&server, None) else {
             return not_observable("the descriptors of a process cannot be listed on this system");
         };
-        // one that leaves zombies without any fault has a check of its own for that
-        let reaps = left_zombies(lab, &server).is_none();
+        // one that leaves zombies without any fault has a check of its own for that; and who is told that it has no
+        // child may believe it
+        let reaps = self.errno != "ECHILD" && left_zombies(lab, &server).is_none();
         let mut met = Vec::new();
         for &times in self.times {
             let calls = self.meet(lab, &mut server, times)?;
             if calls > 0 {
                 met.push(calls);
-            }
-            if self.whose == Whose::Parent && self.call.syscalls == CLOSE.syscalls {
-                // a close() that is made to fail does not close
-                descriptors += calls;
             }
             self.aftermath(lab, &mut server, times, descriptors)?;
             if reaps && let Some(zombies) = left_zombies(lab, &server) {
@@ -150,8 +149,9 @@ impl Fault {
         let ticks = system::cpu_ticks(target).unwrap_or(ticks).saturating_sub(ticks);
         let seconds = begun.elapsed().as_secs_f64();
         let calls = strace.detach();
-        if times == Times::ForEver && calls as f64 > SPINNING * seconds {
-            let seen = format!("{calls} failing calls and {ticks}0 ms of CPU in {seconds:.1} s");
+        let again_and_again = self.call.syscalls != CLOSE.syscalls && calls as f64 > SPINNING * seconds;
+        if times == Times::ForEver && again_and_again {
+            let seen = format!("{calls} failing calls and {} ms of CPU in {seconds:.1} s", ticks * 10);
             return Err(self.fails(times, "it waits before it tries again", seen));
         }
         Ok(calls)
@@ -168,7 +168,16 @@ impl Fault {
         if let Some(status) = server.ended() {
             return Err(self.fails(times, "the server goes on", format!("it has ended: {status}")));
         }
-        if !lab.serves(server) {
+        let serves = lab.serves(server);
+        if self.call.syscalls == CLOSE.syscalls {
+            // a close() that is made to fail is not made, and whoever waits for the end of file waits on
+            return if serves {
+                Ok(())
+            } else {
+                unobservable("it waits for an end that no close() has made")
+            };
+        }
+        if !serves {
             return Err(self.fails(times, "the next client is served", "no answer".into()));
         }
         if !server.wait_until(lab.timeout(), || server.is_at_rest()) {
@@ -177,7 +186,7 @@ impl Fault {
             return Err(self.fails(times, "a child ends once its client is gone", seen));
         }
         match settled_descriptors(server, Some(descriptors)) {
-            Some(now) if now > descriptors => {
+            Some(now) if now > descriptors + KEPT => {
                 Err(self.fails(times, &format!("{descriptors} descriptors"), format!("{now} descriptors")))
             }
             _ => Ok(()),

@@ -64,7 +64,7 @@ pub fn stops(lab: &Experiment<'_>) -> Outcome {
             )
         };
     }
-    if kept || !free() {
+    if kept || !server.wait_until(lab.timeout(), free) {
         return fails_unless(
             "close(socket_desc) in the child after fork(); what execs: FD_CLOEXEC, or SOCK_CLOEXEC",
             "its port is free once it has ended, though a child is still at work",

@@ -54,6 +54,8 @@ const POLL: Call = Call {
     mend: "when poll() is -1: again; if errno is not EINTR, wait a moment first",
     page: "poll(2), signal(7)",
 };
+/// epoll_wait() has no such errno.
+const POLL_ALONE: Call = Call { syscalls: "?poll,?ppoll,?select,?pselect6", ..POLL };
 
 /// A signal, or one client's trouble: over before it comes again for ever.
 const PASSING: &[Times] = &[Times::Once, Times::Thrice];
@@ -91,7 +93,7 @@ pub const FAULTS: &[Check] = &[
     fault!(Parent "parent:wait" WAIT "EINTR" PASSING),
     fault!(Parent "parent:wait" WAIT "ECHILD" LASTING),
     fault!(Parent "parent:poll" POLL "EINTR" PASSING),
-    fault!(Parent "parent:poll" POLL "ENOMEM" LASTING),
+    fault!(Parent "parent:poll" POLL_ALONE "ENOMEM" LASTING),
     fault!(Parent "parent:read" PARENT_READ "EINTR" PASSING),
     fault!(Parent "parent:read" PARENT_READ "EIO" PASSING),
     fault!(Parent "parent:write" WRITE "EINTR" PASSING),
@@ -108,5 +110,5 @@ pub const FAULTS: &[Check] = &[
     fault!(Child "child:close" CLOSE "EINTR" LASTING),
     fault!(Child "child:close" CLOSE "EIO" LASTING),
     fault!(Child "child:poll" POLL "EINTR" PASSING),
-    fault!(Child "child:poll" POLL "ENOMEM" LASTING),
+    fault!(Child "child:poll" POLL_ALONE "ENOMEM" LASTING),
 ];

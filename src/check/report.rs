@@ -163,6 +163,7 @@ impl<'a> Report<'a> {
             Format::Human if cut_short.is_some() => {
                 printf!("\n{} of {} checks: {summary}\n", self.made(), self.checks)
             }
+            Format::Human if self.checks == 1 => printf!("\n1 check: {summary}\n"),
             Format::Human => printf!("\n{} checks: {summary}\n", self.checks),
             Format::Tap => printf!("# {summary}\n"),
             Format::Json => {

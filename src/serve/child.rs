@@ -178,14 +178,24 @@ pub fn rehearse(recipe: &Recipe) -> Option<(String, Errno)> {
     }
 }
 
+/// Whether a file that the program may be is there, and executable. Where several are, the first reason but "not there"
+/// tells why none is.
 fn can_run(recipe: &Recipe) -> Result<(), Step> {
-    let runs = |file: &CString| {
-        let file = file.as_c_str();
-        let is_file = |mode| SFlag::from_bits_truncate(mode) & SFlag::S_IFMT == SFlag::S_IFREG;
-        stat(file).is_ok_and(|stat| is_file(stat.st_mode)) && access(file, AccessFlags::X_OK).is_ok()
-    };
-    let found = recipe.files.is_empty() || recipe.files.iter().any(runs);
-    if found { Ok(()) } else { Err(("exec", Errno::ENOENT)) }
+    let mut why = Errno::ENOENT;
+    for file in &recipe.files {
+        match runs(file) {
+            Ok(()) => return Ok(()),
+            Err(errno) if why == Errno::ENOENT => why = errno,
+            Err(_) => {}
+        }
+    }
+    if recipe.files.is_empty() { Ok(()) } else { Err(("exec", why)) }
+}
+
+fn runs(file: &CStr) -> Result<(), Errno> {
+    let mode = SFlag::from_bits_truncate(stat(file)?.st_mode) & SFlag::S_IFMT;
+    access(file, AccessFlags::X_OK)?;
+    if mode == SFlag::S_IFREG { Ok(()) } else { Err(Errno::EACCES) }
 }
 
 /// Where the client's connection arrived.

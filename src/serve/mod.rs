@@ -113,15 +113,16 @@ pub fn main(request: Request) -> Result<Exit, Error> {
     };
     match child::rehearse(&recipe) {
         None => {}
-        Some((step, _)) if step == "exec" => {
-            let name = request.program[0].to_string_lossy();
-            return Err(Error::Denied(format!("{name}: no such program, or it cannot be run")));
-        }
         Some((step, errno)) => {
-            return Err(Error::Denied(format!(
-                "no child could begin: {step}: {}",
-                errno::Errno(errno as i32)
-            )));
+            let why = errno::Errno(errno as i32);
+            let name = request.program.first().map(|name| name.to_string_lossy()).unwrap_or_default();
+            return Err(Error::Denied(match (step.as_str(), &recipe.chroot) {
+                ("exec", _) => format!("{name}: {why}"),
+                ("chroot", Some(folder)) => {
+                    format!("no child could begin: chroot {}: {why}", folder.display())
+                }
+                _ => format!("no child could begin: {step}: {why}"),
+            }));
         }
     }
     let Listener { socket, address, local } = listener::open(request.address.as_ref(), request.backlog)?;
