@@ -5,12 +5,15 @@ use std::io::Write;
 use std::net::{TcpListener, TcpStream};
 use std::process::Command;
 
-use crate::server::{Server, connect_from, serve, tell};
+use crate::server::{Server, connect_from, heard, serve, tell};
 use crate::support::{DEADLINE, Running, connect, free_port, has, skipped, start_piped, wait_until};
 
 /// What a client is told: who it is, and where it came to.
 const WHO: [&str; 3] =
     ["sh", "-c", "echo $TCPREMOTEIP $TCPREMOTEPORT $TCPLOCALIP $TCPLOCALPORT; exec cat >/dev/null"];
+
+/// A client that half-closes before haproxy has reached the server, and has said nothing until then, is given up.
+const HELLO: &str = "hello\n";
 
 /// haproxy, with a port of its own for each way to say it.
 struct Haproxy {
@@ -49,7 +52,7 @@ fn behind_haproxy_a_program_knows_the_client_and_not_the_proxy() {
     for port in haproxy(&server, "127.0.0.1", "").ports {
         let client = connect_from(77, port);
         let here = client.local_addr().expect("it is connected").port();
-        assert_eq!(tell(client, ""), format!("127.0.0.77 {here} 127.0.0.1 {port}\n"));
+        assert_eq!(tell(client, HELLO), format!("127.0.0.77 {here} 127.0.0.1 {port}\n"));
         // its start, and its end
         server.wait_log(2, &format!(" peer=127.0.0.77:{here} "));
     }
@@ -69,7 +72,7 @@ fn behind_haproxy_an_ipv6_client_is_known_though_the_proxy_comes_by_ipv4() {
         let client = TcpStream::connect(("::1", port)).expect("haproxy listens");
         client.set_read_timeout(Some(DEADLINE)).expect("a deadline can be set");
         let here = client.local_addr().expect("it is connected").port();
-        assert_eq!(tell(client, ""), format!("::1 {here} ::1 {port}\n"));
+        assert_eq!(tell(client, HELLO), format!("::1 {here} ::1 {port}\n"));
     }
     server.stop();
 }
@@ -84,12 +87,12 @@ fn behind_haproxy_a_cap_counts_the_clients_and_not_the_proxy() {
     let [port, other_port] = haproxy.ports;
     let held = connect_from(77, port);
     server.wait_log(1, " peer=127.0.0.77:");
-    assert_eq!(tell(connect_from(77, other_port), ""), "");
+    assert_eq!(heard(connect_from(77, other_port)), "");
     let log = server.wait_log(1, "refused peer=127.0.0.77:");
     assert!(log.contains(" why=per-ip\n"), "{log}");
-    let answer = tell(connect_from(78, port), "");
+    let answer = tell(connect_from(78, port), HELLO);
     assert!(answer.starts_with("127.0.0.78 "), "{answer}");
-    assert!(tell(held, "").starts_with("127.0.0.77 "));
+    assert!(tell(held, HELLO).starts_with("127.0.0.77 "));
     server.stop();
 }
 
@@ -105,7 +108,7 @@ fn a_health_check_of_haproxy_is_a_client_whose_address_is_the_proxys() {
     let port = haproxy.ports[1];
     let log = server.log();
     assert!(!log.contains("refused"), "{log}");
-    assert_eq!(tell(connect_from(77, port), ""), "");
+    assert_eq!(heard(connect_from(77, port)), "");
     server.wait_log(2, " peer=127.0.0.77:");
     server.stop();
 }

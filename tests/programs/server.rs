@@ -134,6 +134,12 @@ pub fn ask(port: u16, text: &str) -> String {
 pub fn tell(mut client: TcpStream, text: &str) -> String {
     client.write_all(text.as_bytes()).expect("the server takes it");
     client.shutdown(Shutdown::Write).expect("a connection can be half-closed");
+    heard(client)
+}
+
+/// Read to the end.
+#[track_caller]
+pub fn heard(mut client: TcpStream) -> String {
     let mut answer = String::new();
     client.read_to_string(&mut answer).expect("the answer comes whole");
     answer
