@@ -14,7 +14,8 @@ DESTDIR  ?=
 # and DNS, and by the modules of nsswitch.conf only where they are of its own version: STATIC=no, if LDAP is to tell.
 HOST      = $(shell rustc -vV | sed -n 's/^host: //p')
 STATIC   ?= $(if $(findstring linux,$(HOST)),yes,no)
-RELEASE   = RUSTFLAGS="$(RUSTFLAGS) $(if $(filter yes,$(STATIC)),-C target-feature=+crt-static -C relocation-model=static)"
+CHEAP     = -C target-feature=+crt-static -C relocation-model=static -C link-arg=-Wl,-T,packaging/child.ld
+RELEASE   = RUSTFLAGS="$(RUSTFLAGS) $(if $(filter yes,$(STATIC)),$(CHEAP))"
 
 HEADERS    := $(wildcard c/*.h)
 TWINS      := $(patsubst c/%.c,target/c/%,$(wildcard c/*/*.c))

@@ -573,6 +573,23 @@ impl<T: Copy> Unforked<T> {
         fits
     }
 
+    /// Some more, as far as there is room.
+    pub fn extend(&mut self, items: impl IntoIterator<Item = T>) {
+        for item in items {
+            self.push(item);
+        }
+    }
+
+    /// Whether there is room for no more.
+    pub fn is_full(&self) -> bool {
+        self.len == self.room
+    }
+
+    /// Forget all.
+    pub fn clear(&mut self) {
+        self.len = 0;
+    }
+
     /// Take one out; the last takes its place.
     pub fn swap_remove(&mut self, n: usize) -> T {
         let removed = self[n];
@@ -582,17 +599,27 @@ impl<T: Copy> Unforked<T> {
     }
 }
 
+impl Unforked<u32> {
+    /// So many zeros, which is what the kernel gives.
+    ///
+    /// # Errors
+    /// ENOMEM.
+    pub fn zeros(len: usize) -> Result<Unforked<u32>> {
+        Ok(Unforked { len, ..Unforked::with_room(len)? })
+    }
+}
+
 impl<T> Deref for Unforked<T> {
     type Target = [T];
     fn deref(&self) -> &[T] {
-        // SAFETY: the first len items have been written, and stay as long as the mapping, which nothing takes away.
+        // SAFETY: the first len items are zeros or have been written, and stay as long as the mapping, which nothing takes away.
         unsafe { std::slice::from_raw_parts(self.first.as_ptr(), self.len) }
     }
 }
 
 impl<T> DerefMut for Unforked<T> {
     fn deref_mut(&mut self) -> &mut [T] {
-        // SAFETY: the first len items have been written, and whoever has self is the only one who has them.
+        // SAFETY: the first len items are zeros or have been written, and whoever has self is the only one who has them.
         unsafe { std::slice::from_raw_parts_mut(self.first.as_ptr(), self.len) }
     }
 }

@@ -119,7 +119,7 @@ fn all<'a>(pattern: &str, text: &'a str) -> Vec<&'a str> {
 fn the_manual_tells_of_every_line_of_the_log_and_its_keys_in_order() {
     let section = log_section();
     let source = read("src/serve/log.rs");
-    let counters = read("src/serve/parent.rs");
+    let counters = read("src/serve/counters.rs");
     let [counters] = all(r#""(accepted=[^"]*)""#, &counters)[..] else { panic!("the counters are one text") };
     let lines = all(r#"(?s)line\(format_args!\(\s*"([^"]*)""#, &source);
     assert_eq!(lines.len(), source.matches("    line(").count(), "{lines:?}");

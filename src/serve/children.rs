@@ -20,7 +20,7 @@ const GONE_TO_TERM: Duration = Duration::from_millis(200);
 const LOOK: Duration = Duration::from_millis(50);
 
 /// Linux has at most so many numbers for processes.
-const MOST: usize = 1 << 22;
+pub const MOST: usize = 1 << 22;
 
 /// A child that serves a client.
 #[derive(Clone, Copy)]
@@ -63,7 +63,7 @@ impl Children {
     /// Nobody, and room for so many; each is to be ended after a time, if one is given.
     pub fn new(room: usize, timeout: Option<Duration>) -> Result<Children, Errno> {
         Ok(Children {
-            alive: Table::with_room(room.min(MOST))?,
+            alive: Table::with_room(room)?,
             born: 0,
             timeout,
             by_age: BTreeMap::new(),

@@ -20,7 +20,7 @@ use nix::sys::stat::{Mode, SFlag, fstat};
 use nix::unistd::{dup2_stderr, isatty, ttyname, write};
 
 use crate::ffi::Ended;
-use crate::serve::parent::Counters;
+use crate::serve::counters::Counters;
 
 /// Lines that could not be written.
 static LOST: AtomicU64 = AtomicU64::new(0);
@@ -160,7 +160,8 @@ fn line(text: Arguments) {
     let mut line = Line { bytes: [0; LONGEST], len: 0 };
     let last = LAST.load(Relaxed);
     // a Line takes everything, and nothing that is logged refuses to be formatted
-    let _ = write!(line, "{}prise: {text}", if last == CUT { "\n" } else { "" });
+    let _ = line.write_str(if last == CUT { "\nprise: " } else { "prise: " });
+    let _ = line.write_fmt(text);
     line.bytes[line.len] = b'\n';
     let line = &line.bytes[..=line.len];
     let this = match put(line) {

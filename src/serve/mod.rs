@@ -6,6 +6,7 @@
 mod announced;
 mod child;
 mod children;
+mod counters;
 mod env;
 mod hangup;
 pub mod limits;
@@ -14,8 +15,10 @@ mod log;
 mod network;
 mod notify;
 mod parent;
+mod pause;
 pub mod proxy;
 mod reaper;
+mod stop;
 mod table;
 mod tutorial;
 

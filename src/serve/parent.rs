@@ -3,7 +3,7 @@
 //! Signals are blocked but for the wait, and each flag is cleared before its work is done: none is lost.
 
 use std::collections::VecDeque;
-use std::fmt::{self, Display, Formatter};
+use std::fmt::Display;
 use std::net::SocketAddr;
 use std::os::fd::{AsRawFd, OwnedFd};
 use std::time::{Duration, Instant};
@@ -15,49 +15,29 @@ use nix::unistd::{ForkResult, Pid};
 
 use crate::error::{Error, Exit};
 use crate::ffi::{
-    self, Ended, Handler, accept4, child_noted, fork, ppoll, sigaction, status_asked, stop_asked, stops_asked,
+    self, Ended, Handler, Unforked, accept4, child_noted, fork, ppoll, sigaction, status_asked, stop_asked,
+    stops_asked,
 };
 use crate::serve::announced::{Announced, Told};
 use crate::serve::child::become_child;
-use crate::serve::children::Children;
+use crate::serve::children::{Children, MOST};
+use crate::serve::counters::Counters;
 use crate::serve::hangup::Hangups;
 use crate::serve::limits::{Limits, Source};
 use crate::serve::listener::plain;
+use crate::serve::pause::Pauses;
 use crate::serve::reaper::{Reaper, Room};
+use crate::serve::stop::{Step, Stop};
 use crate::serve::{Options, log, notify};
 
 /// How long exhaustion is waited out before the next try.
 pub const BACK_OFF: Duration = Duration::from_millis(100);
 /// So many clients are accepted before the loop looks around.
 const BATCH: usize = 32;
+/// So many children that have ended are reaped before the loop looks at them.
+const AT_ONCE: usize = 256;
 /// Signals are let in by the first wait after so many waits and clients.
 const UNHEARD: usize = 8;
-/// Paused and resumed are said once in such a time.
-const SAID_AGAIN: Duration = Duration::from_secs(1);
-/// Signals to stop that come closer together are one: timeout(1) and terminals send theirs twice.
-const ONE_SIGNAL: Duration = Duration::from_millis(100);
-
-/// What happened to whom since the start. Whoever was accepted is started, refused, or waiting.
-pub struct Counters {
-    /// The start.
-    pub since: Instant,
-    accepted: u64,
-    started: u64,
-    ended: u64,
-    refused: u64,
-    /// Tries of accept or fork for which something was missing.
-    exhausted: u64,
-}
-
-impl Display for Counters {
-    fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
-        let Counters { accepted, started, ended, refused, exhausted, .. } = self;
-        write!(
-            f,
-            "accepted={accepted} started={started} ended={ended} refused={refused} exhausted={exhausted}"
-        )
-    }
-}
 
 /// A client that is known, and has no child yet.
 struct Client {
@@ -65,19 +45,6 @@ struct Client {
     peer: SocketAddr,
     /// Where it arrived, if the proxy has said so.
     local: Option<SocketAddr>,
-}
-
-/// Why no client is accepted for now.
-struct Pause {
-    until: Option<Instant>,
-    said: bool,
-}
-
-/// The end has begun.
-struct Stop {
-    grace_ends: Option<Instant>,
-    signals: u32,
-    last: Instant,
 }
 
 /// The one process that accepts. What it writes to between two forks is copied for each child: most of that is
@@ -100,16 +67,15 @@ pub struct Parent {
     announced: Vec<Announced>,
     /// Clients for whom fork has failed: they were accepted, and are not dropped.
     waiting: VecDeque<Client>,
-    pause: Option<Pause>,
-    last_said: Option<Instant>,
+    pauses: Pauses,
     stop: Option<Stop>,
     /// The socket listens no more, and nobody has asked for that.
     deaf: bool,
     counters: Counters,
-    /// Kept from wait to wait, so that no memory is asked for between a fork and the next.
-    polled: Vec<libc::pollfd>,
-    /// Kept likewise.
-    ended: Vec<Ended>,
+    /// Written to in each wait, and in memory that children do not have: no page of it is copied for them.
+    polled: Unforked<libc::pollfd>,
+    /// Likewise.
+    ended: Unforked<Ended>,
 }
 
 /// The signals that the loop looks at.
@@ -146,32 +112,25 @@ impl Parent {
         // who started us may have left us children that have ended: their signals are over
         raise(Signal::SIGCHLD).map_err(system("raise"))?;
         let hangups = options.hangup.then(Hangups::new).transpose().map_err(system("epoll_create"))?;
+        let most = options.max_children.min(MOST);
         Ok(Box::new(Parent {
             listener: Some(listener),
             ready: false,
             local,
             unheard: 0,
-            children: Children::new(options.max_children, options.timeout).map_err(system("mmap"))?,
+            children: Children::new(most, options.timeout).map_err(system("mmap"))?,
             limits: (options.per_ip.is_some() || options.rate.is_some())
                 .then(|| Limits::new(options.per_ip, options.rate)),
             reaper: Room::of(options.reaper),
             hangups,
             announced: Vec::new(),
             waiting: VecDeque::new(),
-            pause: None,
-            last_said: None,
+            pauses: Pauses::default(),
             stop: None,
             deaf: false,
-            counters: Counters {
-                since: Instant::now(),
-                accepted: 0,
-                started: 0,
-                ended: 0,
-                refused: 0,
-                exhausted: 0,
-            },
-            polled: Vec::with_capacity(8),
-            ended: Vec::with_capacity(16),
+            counters: Counters::begin(),
+            polled: Unforked::with_room(2 * most + 2).map_err(system("mmap"))?,
+            ended: Unforked::with_room(AT_ONCE).map_err(system("mmap"))?,
             options,
         }))
     }
@@ -210,19 +169,18 @@ impl Parent {
     fn wait(&mut self) {
         let now = Instant::now();
         let readable = |fd: &OwnedFd| libc::pollfd { fd: fd.as_raw_fd(), events: libc::POLLIN, revents: 0 };
-        let mut fds = std::mem::take(&mut self.polled);
+        let may_accept = self.may_accept(now);
+        let fds = &mut self.polled;
         fds.clear();
-        if self.may_accept(now) {
-            fds.extend(self.listener.iter().map(readable));
-        }
+        fds.extend(self.listener.iter().filter(|_| may_accept).map(readable));
         let listeners = fds.len();
         fds.extend(self.hangups.iter().flat_map(Hangups::polled));
         let hangups = listeners..fds.len();
         fds.extend(self.announced.iter().map(|announced| readable(&announced.client)));
         let timeout = self.due(now).map(|due| due.saturating_duration_since(now));
-        match ppoll(&mut fds, timeout, &SigSet::empty()) {
+        match ppoll(&mut self.polled, timeout, &SigSet::empty()) {
             Ok(()) => {
-                self.ready = fds[..listeners].iter().any(|polled| polled.revents != 0);
+                self.ready = self.polled[..listeners].iter().any(|polled| polled.revents != 0);
                 self.let_signals_in_by_turns();
             }
             // a signal has come, which is what the loop looks at first
@@ -234,22 +192,21 @@ impl Parent {
                 let_signals_in();
             }
         }
-        for (announced, polled) in self.announced.iter_mut().zip(&fds[hangups.end..]) {
+        for (announced, polled) in self.announced.iter_mut().zip(&self.polled[hangups.end..]) {
             announced.ready = polled.revents != 0;
         }
         let now = Instant::now();
-        for (serial, pid) in self.hangups.iter_mut().flat_map(|set| set.gone(&fds[hangups.clone()])) {
+        for (serial, pid) in self.hangups.iter_mut().flat_map(|set| set.gone(&self.polled[hangups.clone()])) {
             self.children.client_gone(serial, pid, now);
         }
-        self.polled = fds;
     }
 
     /// When there is something to do though nothing comes.
     fn due(&self, now: Instant) -> Option<Instant> {
         // once nobody is accepted any more, only who waits is a reason to try again
         let tries = self.listener.is_some() || !self.waiting.is_empty();
-        let pause = self.pause.as_ref().and_then(|pause| pause.until).filter(|_| tries);
-        let grace = self.stop.as_ref().and_then(|stop| stop.grace_ends);
+        let pause = self.pauses.until().filter(|_| tries);
+        let grace = self.stop.as_ref().and_then(Stop::grace_ends);
         let hangups = self.hangups.as_ref().and_then(Hangups::look_again).map(|time| now + time);
         let proxies = self.announced.iter().map(|announced| announced.deadline).min();
         [pause, grace, hangups, proxies, self.children.due(), self.reaper.due()].into_iter().flatten().min()
@@ -276,35 +233,28 @@ impl Parent {
     }
 
     /// Close the door, and let those within finish.
-    fn begin_stop(&mut self, why: impl Display, now: Instant) -> &mut Stop {
+    fn begin_stop(&mut self, why: impl Display, now: Instant) {
         log::stopping(why, self.children.len(), self.options.grace);
         notify::stopping();
         self.listener = None;
-        let grace_ends = now.checked_add(self.options.grace);
-        self.stop.insert(Stop { grace_ends, signals: stops_asked(), last: now })
+        self.stop = Some(Stop::begin(stops_asked(), self.options.grace, now));
     }
 
-    /// The first signal closes the door, the second ends the grace, the third all.
     fn heed_stop(&mut self, signal: Option<Signal>, now: Instant) {
-        let asked = stops_asked();
-        let stop = match (&mut self.stop, signal) {
-            (Some(stop), _) => stop,
+        let signals = stops_asked();
+        match (&mut self.stop, signal) {
+            (None, None) => {}
             (None, Some(signal)) => self.begin_stop(log::SignalName(signal as i32), now),
-            (None, None) => return,
-        };
-        let further = asked > stop.signals && now - stop.last >= ONE_SIGNAL;
-        stop.signals = asked;
-        if further {
-            stop.last = now;
-        }
-        if further || stop.grace_ends.is_some_and(|end| end <= now) {
-            let third = further && stop.grace_ends.is_none();
-            stop.grace_ends = None;
-            self.refuse_all("stopping");
-            self.children.end_all(now, "stopping");
-            if third {
-                self.children.wait_no_longer(now);
-            }
+            (Some(stop), _) => match stop.step(signals, now) {
+                Step::Wait => {}
+                step => {
+                    self.refuse_all("stopping");
+                    self.children.end_all(now, "stopping");
+                    if step == Step::Kill {
+                        self.children.wait_no_longer(now);
+                    }
+                }
+            },
         }
     }
 
@@ -315,13 +265,17 @@ impl Parent {
         if noted.is_none() && self.reaper.due().is_none_or(|due| due > now) {
             return;
         }
-        let mut ended = std::mem::take(&mut self.ended);
-        self.reaper.reap(noted, now, &mut ended);
-        ended.drain(..).for_each(|child| self.one_ended(&child, now));
-        self.ended = ended;
+        loop {
+            self.ended.clear();
+            self.reaper.reap(noted, now, &mut self.ended);
+            (0..self.ended.len()).for_each(|n| self.one_ended(self.ended[n], now));
+            if !self.ended.is_full() {
+                break;
+            }
+        }
     }
 
-    fn one_ended(&mut self, ended: &Ended, now: Instant) {
+    fn one_ended(&mut self, ended: Ended, now: Instant) {
         // who started us may have left us children of its own
         let Some(child) = self.children.remove(ended.pid) else { return };
         if let Some(hangups) = &mut self.hangups {
@@ -331,7 +285,7 @@ impl Parent {
             limits.release(child.source);
         }
         self.counters.ended += 1;
-        log::end(ended, child.peer, now - child.begun, self.children.len(), self.cap());
+        log::end(&ended, child.peer, now - child.begun, self.children.len(), self.cap());
     }
 
     // ---- accept ----
@@ -348,7 +302,7 @@ impl Parent {
             self.pause("max-children", None, now);
             return false;
         }
-        if self.pause.as_ref().is_some_and(|pause| pause.until.is_none()) {
+        if self.pauses.waits_for_room() {
             self.resume();
         }
         true
@@ -356,7 +310,7 @@ impl Parent {
 
     fn accept(&mut self, now: Instant) {
         // after a pause nobody may be there any more, and it is over all the same
-        if !std::mem::take(&mut self.ready) && self.pause.is_none() {
+        if !std::mem::take(&mut self.ready) && !self.pauses.is_on() {
             return;
         }
         let mut failures = 0;
@@ -517,25 +471,17 @@ impl Parent {
     }
 
     fn backing_off(&self, now: Instant) -> bool {
-        self.pause.as_ref().and_then(|pause| pause.until).is_some_and(|until| until > now)
+        self.pauses.until().is_some_and(|until| until > now)
     }
 
     fn pause(&mut self, why: &str, until: Option<Instant>, now: Instant) {
-        match &mut self.pause {
-            Some(pause) => pause.until = until,
-            none => {
-                let said = self.last_said.is_none_or(|last| now - last >= SAID_AGAIN);
-                *none = Some(Pause { until, said });
-                if said {
-                    self.last_said = Some(now);
-                    log::paused(why, self.children.len(), self.options.max_children);
-                }
-            }
+        if self.pauses.begin(until, now) {
+            log::paused(why, self.children.len(), self.cap());
         }
     }
 
     fn resume(&mut self) {
-        if self.pause.take().is_some_and(|pause| pause.said) {
+        if self.pauses.end() {
             log::resumed(self.children.len(), self.cap());
         }
     }

@@ -11,7 +11,7 @@
 
 use std::time::{Duration, Instant};
 
-use crate::ffi::{Ended, wait4};
+use crate::ffi::{Ended, Unforked, wait4};
 use crate::serve::reaper::Reaper;
 
 /// So many of those born lately are asked at most: more than are served at the same time while most are short.
@@ -49,10 +49,12 @@ impl Reaper for Hint {
         self.next = (self.next + 1) % RECENT;
     }
 
-    fn reap(&mut self, named: Option<i32>, now: Instant, ended: &mut Vec<Ended>) {
+    fn reap(&mut self, named: Option<i32>, now: Instant, ended: &mut Unforked<Ended>) {
         let Some(not_before) = self.not_before else { return self.sweep(ended) };
         // 0 and less would stand for groups
-        ended.extend(named.filter(|&pid| pid > 0).and_then(wait4));
+        if let Some(child) = named.filter(|&pid| pid > 0).and_then(wait4) {
+            ended.push(child);
+        }
         self.ask_recent(now, ended);
         if not_before <= now {
             self.sweep(ended);
@@ -67,27 +69,31 @@ impl Reaper for Hint {
 }
 
 impl Hint {
-    fn ask_recent(&mut self, now: Instant, ended: &mut Vec<Ended>) {
+    fn ask_recent(&mut self, now: Instant, ended: &mut Unforked<Ended>) {
         for (pid, born) in &mut self.recent {
             if now.saturating_duration_since(*born) > LATELY {
                 *pid = 0;
-            } else if *pid != 0 {
-                ended.extend(wait4(*pid));
+            } else if *pid != 0
+                && !ended.is_full()
+                && let Some(child) = wait4(*pid)
+            {
+                ended.push(child);
             }
         }
         self.forget(ended);
     }
 
-    fn sweep(&mut self, ended: &mut Vec<Ended>) {
+    fn sweep(&mut self, ended: &mut Unforked<Ended>) {
         let begun = Instant::now();
         let mut walk = begun;
-        while let Some(child) = wait4(-1) {
-            ended.push(child);
-            walk = Instant::now();
-            if walk - begun > TURN {
+        loop {
+            if ended.is_full() || walk - begun > TURN {
                 self.put_off_until(walk);
                 return self.forget(ended);
             }
+            let Some(child) = wait4(-1) else { break };
+            ended.push(child);
+            walk = Instant::now();
         }
         self.forget(ended);
         // the walk that finds nobody tells what a walk costs, and each child that was found has cost one too

@@ -5,7 +5,7 @@ mod sweep;
 
 use std::time::Instant;
 
-use crate::ffi::Ended;
+use crate::ffi::{Ended, Unforked};
 use crate::serve::reaper::hint::Hint;
 use crate::serve::reaper::sweep::Sweep;
 
@@ -25,8 +25,8 @@ pub trait Reaper {
     fn born(&mut self, pid: i32, now: Instant);
 
     /// SIGCHLD has come, and may have named a child, or a look that was put off is due: give one after the
-    /// other who has ended.
-    fn reap(&mut self, named: Option<i32>, now: Instant, ended: &mut Vec<Ended>);
+    /// other who has ended. Where that fills the list, there may be more.
+    fn reap(&mut self, named: Option<i32>, now: Instant, ended: &mut Unforked<Ended>);
 
     /// When to look again though no signal comes.
     fn due(&self) -> Option<Instant>;
@@ -59,7 +59,7 @@ impl Reaper for Room {
         }
     }
 
-    fn reap(&mut self, named: Option<i32>, now: Instant, ended: &mut Vec<Ended>) {
+    fn reap(&mut self, named: Option<i32>, now: Instant, ended: &mut Unforked<Ended>) {
         match self {
             Room::Hint(room) => room.reap(named, now, ended),
             Room::Sweep(room) => room.reap(named, now, ended),

@@ -2,7 +2,7 @@
 
 use std::time::Instant;
 
-use crate::ffi::{Ended, wait4};
+use crate::ffi::{Ended, Unforked, wait4};
 use crate::serve::reaper::Reaper;
 
 /// Keeps nothing: the kernel knows.
@@ -11,8 +11,12 @@ pub struct Sweep;
 impl Reaper for Sweep {
     fn born(&mut self, _pid: i32, _now: Instant) {}
 
-    fn reap(&mut self, _named: Option<i32>, _now: Instant, ended: &mut Vec<Ended>) {
-        ended.extend(std::iter::from_fn(|| wait4(-1)));
+    fn reap(&mut self, _named: Option<i32>, _now: Instant, ended: &mut Unforked<Ended>) {
+        while !ended.is_full()
+            && let Some(child) = wait4(-1)
+        {
+            ended.push(child);
+        }
     }
 
     fn due(&self) -> Option<Instant> {
