@@ -78,7 +78,7 @@ complete -c prise -n "__fish_prise_using_subcommand server; and __fish_seen_subc
 complete -c prise -n "__fish_prise_using_subcommand server; and __fish_seen_subcommand_from help" -f -a "loop" -d 'Accept clients one after the other, and greet each'
 complete -c prise -n "__fish_prise_using_subcommand server; and __fish_seen_subcommand_from help" -f -a "fork" -d 'Fork one process per client'
 complete -c prise -n "__fish_prise_using_subcommand server; and __fish_seen_subcommand_from help" -f -a "help" -d 'Print this message or the help of the given subcommand(s)'
-complete -c prise -n "__fish_prise_using_subcommand check" -l only -d 'Make these checks only' -r
+complete -c prise -n "__fish_prise_using_subcommand check" -l only -d 'Make these checks only: a name, or several with commas between them' -r
 complete -c prise -n "__fish_prise_using_subcommand check" -l send -d 'What a client says; \\n, \\r, \\t, \\0, \\\\ and \\xNN stand for what they do in C. [default: the tutorial\'s message, a line padded with NULs to 255 bytes]' -r
 complete -c prise -n "__fish_prise_using_subcommand check" -l expect -d 'How a right answer begins, written the same way' -r
 complete -c prise -n "__fish_prise_using_subcommand check" -l port -d 'The port that the server always listens on, if {port} cannot tell it another' -r
@@ -102,7 +102,7 @@ complete -c prise -n "__fish_prise_using_subcommand serve" -l cpu -d 'How much C
 complete -c prise -n "__fish_prise_using_subcommand serve" -l memory -d 'How much memory a child may have' -r
 complete -c prise -n "__fish_prise_using_subcommand serve" -l nofile -d 'How many descriptors a child may open' -r
 complete -c prise -n "__fish_prise_using_subcommand serve" -l nproc -d 'How many processes the children\'s user may have' -r
-complete -c prise -n "__fish_prise_using_subcommand serve" -l proxy-protocol -d 'The networks of proxies: from there, a connection begins with a PROXY header, version 1 or 2, which says who the client is' -r
+complete -c prise -n "__fish_prise_using_subcommand serve" -l proxy-protocol -d 'The networks of proxies, with commas between them: from there, a connection begins with a PROXY header, version 1 or 2, which says who the client is' -r
 complete -c prise -n "__fish_prise_using_subcommand serve" -l reaper -d 'How children that have ended are found' -r -f -a "hint\t'The child that SIGCHLD names, those born lately, and now and then all: as dear with ten thousand children as with ten'
 sigchld\t'waitpid(-1) until nobody is left, at each SIGCHLD: dearer the more children there are'"
 complete -c prise -n "__fish_prise_using_subcommand serve" -l hangup -d 'End a child whose client has wholly gone: reset, or closed both ways; not one that half-closed'

@@ -1,13 +1,15 @@
 //! The command line: what can be asked, and nothing else.
 
 use std::ffi::OsString;
+use std::fmt::Display;
 use std::path::PathBuf;
+use std::str::FromStr;
 use std::time::Duration;
 
-use clap::error::ErrorKind;
-use clap::{Args, CommandFactory, Parser, Subcommand, value_parser};
+use clap::error::{ContextKind, ContextValue, ErrorKind};
+use clap::{Args, CommandFactory, Parser, Subcommand};
 
-use crate::check::{self, Format};
+use crate::check::{self, Format, Text};
 use crate::error::{Error, Exit};
 use crate::ffi::Allowance;
 use crate::serve::limits::Rate;
@@ -22,8 +24,10 @@ pub fn parse() -> Result<Command, Error> {
     match Prise::try_parse().and_then(Prise::validated) {
         Ok(command) => Ok(command),
         Err(error) if error.use_stderr() => {
-            let serve = std::env::args_os().nth(1).is_some_and(|word| word == "serve");
-            Err(Error::CommandLine(error, if serve { Exit::Denied } else { Exit::Usage }))
+            let command = std::env::args_os().nth(1).unwrap_or_default();
+            let runs_another = command == "serve" || command == "check";
+            let error = if runs_another { with_a_tip(error) } else { error };
+            Err(Error::CommandLine(error, if command == "serve" { Exit::Denied } else { Exit::Usage }))
         }
         Err(help) => {
             printf!("{help}");
@@ -60,6 +64,22 @@ impl Prise {
         }
         Ok(self.command)
     }
+}
+
+/// Whoever names a program without `--` is told about that; and whoever mistypes an option, not that a program might
+/// have it.
+fn with_a_tip(mut error: clap::Error) -> clap::Error {
+    if error.kind() == ErrorKind::UnknownArgument
+        && let Some(ContextValue::String(word)) = error.get(ContextKind::InvalidArg)
+    {
+        if word.starts_with('-') {
+            error.remove(ContextKind::Suggested);
+        } else {
+            let tip = format!("what is to be run stands after --, its arguments too: -- {word} ...");
+            error.insert(ContextKind::Suggested, ContextValue::StyledStrs(vec![tip.into()]));
+        }
+    }
+    error
 }
 
 /// What is missing, as clap would say it.
@@ -133,25 +153,25 @@ pub enum Command {
 #[derive(Args)]
 pub struct Serve {
     /// How many clients may wait to be accepted; not at a socket that is handed over
-    #[arg(long, value_name = "N", default_value_t = 4096, value_parser = value_parser!(i32).range(1..))]
+    #[arg(long, value_name = "N", default_value_t = 4096, value_parser = number(1, i32::MAX))]
     backlog: i32,
     /// How many children there may be; the next client waits in the backlog
-    #[arg(long, value_name = "N", default_value_t = 256, value_parser = value_parser!(u32).range(1..))]
+    #[arg(long, value_name = "N", default_value_t = 256, value_parser = number(1, u32::MAX))]
     max_children: u32,
     /// How many clients one source may have at a time: an IPv4 address, or an IPv6 /64. One more is closed
-    #[arg(long, value_name = "N", value_parser = value_parser!(u32).range(1..))]
+    #[arg(long, value_name = "N", value_parser = number(1, u32::MAX))]
     per_ip: Option<u32>,
     /// How many clients of one source may come in a time. One more is closed
     #[arg(long, value_name = "N/SECONDS")]
     rate: Option<Rate>,
     /// How long a client may be served: then SIGTERM to its process group, and SIGKILL 2 seconds later
-    #[arg(long, value_name = "SECONDS", value_parser = value_parser!(u64).range(1..=MANY_SECONDS))]
+    #[arg(long, value_name = "SECONDS", value_parser = number(1, MANY_SECONDS))]
     timeout: Option<u64>,
     /// End a child whose client has wholly gone: reset, or closed both ways; not one that half-closed
     #[arg(long)]
     hangup: bool,
     /// How long children may finish when the server stops
-    #[arg(long, value_name = "SECONDS", default_value_t = 10, value_parser = value_parser!(u64).range(0..=MANY_SECONDS))]
+    #[arg(long, value_name = "SECONDS", default_value_t = 10, value_parser = number(0, MANY_SECONDS))]
     grace: u64,
     /// Whom children run as, with all groups of that user; a number will do
     #[arg(long, value_name = "NAME[:GROUP]")]
@@ -163,22 +183,22 @@ pub struct Serve {
     #[arg(long)]
     no_new_privs: bool,
     /// How much CPU a child may use: then SIGXCPU, and SIGKILL a second later
-    #[arg(long, value_name = "SECONDS", value_parser = value_parser!(u64).range(1..=MANY_SECONDS))]
+    #[arg(long, value_name = "SECONDS", value_parser = number(1, MANY_SECONDS))]
     cpu: Option<u64>,
     /// How much memory a child may have
-    #[arg(long, value_name = "MIB", value_parser = value_parser!(u64).range(1..1 << 40))]
+    #[arg(long, value_name = "MIB", value_parser = number(1, VERY_MANY))]
     memory: Option<u64>,
     /// How many descriptors a child may open
-    #[arg(long, value_name = "N", value_parser = value_parser!(u64).range(3..1 << 40))]
+    #[arg(long, value_name = "N", value_parser = number(3, VERY_MANY))]
     nofile: Option<u64>,
     /// How many processes the children's user may have
-    #[arg(long, value_name = "N", value_parser = value_parser!(u64).range(1..1 << 40))]
+    #[arg(long, value_name = "N", value_parser = number(1, VERY_MANY))]
     nproc: Option<u64>,
     /// Give children nothing of this environment but PATH
     #[arg(long)]
     clear_env: bool,
-    /// The networks of proxies: from there, a connection begins with a PROXY header, version 1 or 2, which says
-    /// who the client is
+    /// The networks of proxies, with commas between them: from there, a connection begins with a PROXY header,
+    /// version 1 or 2, which says who the client is
     #[arg(long, value_name = "CIDR", value_delimiter = ',')]
     proxy_protocol: Vec<Network>,
     /// How children that have ended are found
@@ -192,6 +212,22 @@ pub struct Serve {
     program: Vec<OsString>,
 }
 
+/// A whole number that is neither lower nor higher.
+fn number<T: Copy + Display + FromStr + PartialOrd>(
+    lowest: T,
+    highest: T,
+) -> impl Fn(&str) -> Result<T, String> + Clone {
+    move |text| {
+        let in_range = |number: &T| (lowest..=highest).contains(number);
+        text.parse()
+            .ok()
+            .filter(in_range)
+            .ok_or_else(|| format!("a whole number from {lowest} to {highest} is expected"))
+    }
+}
+
+/// As much as nobody has, and as can still be counted in bytes where it is mebibytes.
+const VERY_MANY: u64 = (1 << 40) - 1;
 /// As many as no clock overflows with: a century.
 const MANY_SECONDS: u64 = 3_155_760_000;
 
@@ -230,7 +266,7 @@ pub struct Check {
     /// List the checks, with --faults the faults too, and do nothing
     #[arg(long)]
     pub list: bool,
-    /// Make these checks only
+    /// Make these checks only: a name, or several with commas between them
     #[arg(long, value_name = "NAME", value_delimiter = ',', value_parser = check_name)]
     only: Vec<String>,
     /// Make calls of the server and of its children fail too, one at a time, by strace
@@ -238,16 +274,16 @@ pub struct Check {
     pub faults: bool,
     /// What a client says; \n, \r, \t, \0, \\ and \xNN stand for what they do in C. [default: the
     /// tutorial's message, a line padded with NULs to 255 bytes]
-    #[arg(long, value_name = "TEXT", value_parser = unescaped)]
-    send: Option<Bytes>,
+    #[arg(long, value_name = "TEXT", value_parser = Text::unescaped)]
+    send: Option<Text>,
     /// How a right answer begins, written the same way
-    #[arg(long, value_name = "PREFIX", value_parser = unescaped, default_value = "ok")]
-    expect: Bytes,
+    #[arg(long, value_name = "PREFIX", value_parser = Text::unescaped, default_value = "ok")]
+    expect: Text,
     /// The port that the server always listens on, if {port} cannot tell it another
-    #[arg(long, value_parser = value_parser!(u16).range(1..))]
+    #[arg(long, value_parser = number(1, u16::MAX))]
     port: Option<u16>,
     /// How long the server is given for each answer
-    #[arg(long, value_name = "SECONDS", default_value_t = 5, value_parser = value_parser!(u64).range(1..=600))]
+    #[arg(long, value_name = "SECONDS", default_value_t = 5, value_parser = number(1, 600_u64))]
     timeout: u64,
     /// How the findings are printed
     #[arg(long, value_enum, default_value_t = Format::Human)]
@@ -260,18 +296,11 @@ pub struct Check {
     server: Vec<OsString>,
 }
 
-/// What the tutorial's client sends: a line, and NULs up to 255 bytes.
-fn tutorial_message() -> Bytes {
-    let mut message = b"hello\n".to_vec();
-    message.resize(255, 0);
-    Bytes(message)
-}
-
 impl From<Check> for check::Options {
     fn from(check: Check) -> check::Options {
         check::Options {
             server: check.server,
-            send: check.send.unwrap_or_else(tutorial_message).0,
+            send: check.send.unwrap_or_else(Text::of_the_tutorial).0,
             expect: check.expect.0,
             only: check.only,
             faults: check.faults,
@@ -281,33 +310,6 @@ impl From<Check> for check::Options {
             verbose: check.verbose,
         }
     }
-}
-
-/// Bytes that were written with escapes.
-#[derive(Clone)]
-struct Bytes(Vec<u8>);
-
-/// A text with C's escapes, as bytes.
-fn unescaped(text: &str) -> Result<Bytes, String> {
-    let mut bytes = Vec::new();
-    let mut rest = text.bytes();
-    while let Some(byte) = rest.next() {
-        let escape = if byte == b'\\' { rest.next() } else { None };
-        bytes.push(match (byte, escape) {
-            (b'\\', Some(b'n')) => b'\n',
-            (b'\\', Some(b'r')) => b'\r',
-            (b'\\', Some(b't')) => b'\t',
-            (b'\\', Some(b'0')) => 0,
-            (b'\\', Some(b'\\')) => b'\\',
-            (b'\\', Some(b'x')) => {
-                let digits: String = rest.by_ref().take(2).map(char::from).collect();
-                u8::from_str_radix(&digits, 16).map_err(|_| format!("\\x{digits} is not a byte"))?
-            }
-            (b'\\', _) => return Err("a backslash begins \\n, \\r, \\t, \\0, \\\\ or \\xNN".into()),
-            (byte, _) => byte,
-        });
-    }
-    if bytes.is_empty() { Err("nothing".into()) } else { Ok(Bytes(bytes)) }
 }
 
 /// The name of a check.
@@ -395,6 +397,7 @@ pub enum Client {
         /// The server's name, or its address
         host: String,
         /// The server's port
+        #[arg(value_parser = number(0, u16::MAX))]
         port: u16,
         /// Half-close, read to the end, and print what the server answered
         #[arg(long)]
@@ -474,7 +477,7 @@ pub struct To {
     #[arg(default_value = "172.217.22.78")]
     pub host: String,
     /// The server's port: htons puts it into network byte order
-    #[arg(default_value_t = 80)]
+    #[arg(default_value_t = 80, value_parser = number(0, u16::MAX))]
     pub port: u16,
 }
 
@@ -482,10 +485,10 @@ pub struct To {
 #[derive(Args)]
 pub struct On {
     /// The port to listen on, on every IPv4 interface; 0 picks a free one and prints it
-    #[arg(long, default_value_t = 8888)]
+    #[arg(long, default_value_t = 8888, value_parser = number(0, u16::MAX))]
     pub port: u16,
     /// How many connections may wait for accept: 3 in the tutorial, where a busy server wants 4096
-    #[arg(long, value_name = "N", default_value_t = 3, value_parser = value_parser!(i32).range(0..))]
+    #[arg(long, value_name = "N", default_value_t = 3, value_parser = number(0, i32::MAX))]
     pub backlog: i32,
 }
 

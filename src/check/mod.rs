@@ -17,6 +17,7 @@ mod shortage;
 mod strace;
 mod subject;
 mod system;
+mod text;
 mod trouble;
 mod verdict;
 
@@ -30,6 +31,7 @@ use self::experiment::Experiment;
 pub use self::list::{CHECKS, Check};
 use self::matrix::FAULTS;
 use self::report::Report;
+pub use self::text::Text;
 use self::verdict::{Cut, Verdict};
 use crate::error::{Error, Exit};
 use crate::ffi::{Handler, adopt_orphans, is_ignored, sigaction};

@@ -1,0 +1,42 @@
+//! Bytes on the command line.
+
+/// Bytes, which were written with C's escapes.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Text(pub Vec<u8>);
+
+impl Text {
+    /// What the tutorial's client sends: a line, and NULs up to 255 bytes.
+    pub fn of_the_tutorial() -> Text {
+        let mut message = b"hello\n".to_vec();
+        message.resize(255, 0);
+        Text(message)
+    }
+
+    /// What a text with escapes stands for: one byte at least.
+    ///
+    /// # Errors
+    /// In words: which escapes there are.
+    pub fn unescaped(text: &str) -> Result<Text, String> {
+        let mut bytes = Vec::new();
+        let mut rest = text.bytes();
+        while let Some(byte) = rest.next() {
+            let escape = if byte == b'\\' { rest.next() } else { None };
+            bytes.push(match (byte, escape) {
+                (b'\\', Some(b'n')) => b'\n',
+                (b'\\', Some(b'r')) => b'\r',
+                (b'\\', Some(b't')) => b'\t',
+                (b'\\', Some(b'0')) => 0,
+                (b'\\', Some(b'\\')) => b'\\',
+                (b'\\', Some(b'x')) => {
+                    let digits: String = rest.by_ref().take(2).map(char::from).collect();
+                    let are_two = digits.len() == 2 && digits.bytes().all(|digit| digit.is_ascii_hexdigit());
+                    let byte = u8::from_str_radix(&digits, 16).ok().filter(|_| are_two);
+                    byte.ok_or_else(|| format!("\\x{digits} is not a byte: two hexadecimal digits are"))?
+                }
+                (b'\\', _) => return Err("a backslash begins \\n, \\r, \\t, \\0, \\\\ or \\xNN".into()),
+                (byte, _) => byte,
+            });
+        }
+        if bytes.is_empty() { Err("it is empty".into()) } else { Ok(Text(bytes)) }
+    }
+}
