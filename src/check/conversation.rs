@@ -2,8 +2,6 @@
 
 use std::time::Duration;
 
-use nix::sys::signal::Signal;
-
 use crate::check::experiment::Experiment;
 use crate::check::peer::{Answer, End};
 use crate::check::subject::{Subject, pass};
@@ -19,6 +17,8 @@ const BEFORE_READ: Duration = Duration::from_secs(2);
 
 /// How long a server that closes by itself is given to do so.
 const SOON: Duration = Duration::from_millis(300);
+
+const TOO_EARLY: &str = "no answer before the whole message has come";
 
 /// A client that says the message is answered.
 pub fn answers(lab: &Experiment<'_>) -> Outcome {
@@ -97,22 +97,35 @@ pub fn pieces(lab: &Experiment<'_>) -> Outcome {
     let ends = [message.len().min(6) / 3, message.len().min(6) * 2 / 3, message.len()];
     let mut sent = 0;
     let mut came = Vec::new();
+    let mut early = None;
     for end in ends {
         // what is there already when the server comes to read is no piece of its own
         server.wait_until(BEFORE_READ, || !server.has_work());
         if sent > 0 {
-            let early = peer.read_until(BETWEEN_PIECES, |_| false);
-            came.extend_from_slice(&early.bytes);
-            // a server may send back what it reads, as it comes
-            let echo = message[..sent].starts_with(&came);
-            if (lab.is_answer(&came) && !echo) || early.end != End::Silence {
-                let seen = format!("{} after {sent} of {} bytes", early.describe(), message.len());
-                return fails("no answer before the whole message has come", seen);
+            let piece = peer.read_until(BETWEEN_PIECES, |_| false);
+            came.extend_from_slice(&piece.bytes);
+            let seen = || format!("{} after {sent} of {} bytes", piece.describe(), message.len());
+            if piece.end != End::Silence {
+                return fails(TOO_EARLY, seen());
+            }
+            if early.is_none() && lab.is_answer(&came) {
+                early = Some(seen());
             }
         }
         peer.send(&message[sent..end]);
         lab.step(format!("client: write() of {} bytes", end - sent));
         sent = end;
+    }
+    if let Some(seen) = early {
+        let until_then = came.len();
+        peer.read_on(&mut came, SOON, |_| false);
+        // a server may send back what it makes of each byte, as it comes: then the pieces make up the whole
+        let streams = came.len() > until_then && came == answer_until_silence(lab, &server)?;
+        return if streams {
+            holds("each piece was answered as it came, by a piece of the answer to the whole message")
+        } else {
+            fails(TOO_EARLY, seen)
+        };
     }
     let answer = lab.hear_after(&server, &mut peer, came);
     if lab.is_answer(&answer.bytes) {
@@ -122,15 +135,24 @@ pub fn pieces(lab: &Experiment<'_>) -> Outcome {
     }
 }
 
+/// What has come when no more comes for a while.
+fn answer_until_silence(lab: &Experiment<'_>, server: &Subject) -> Result<Vec<u8>, Cut> {
+    let mut peer = lab.dial(server)?;
+    peer.send(lab.message());
+    let mut bytes = lab.hear(server, &mut peer).bytes;
+    peer.read_on(&mut bytes, SOON, |_| false);
+    Ok(bytes)
+}
+
 /// A client that has half-closed still gets its answer.
 pub fn half_close(lab: &Experiment<'_>) -> Outcome {
     let server = lab.start()?;
     // the message and its end are there together, when the server comes to look
-    server.signal(Signal::SIGSTOP);
+    server.stop();
     let mut peer = lab.dial(&server)?;
     peer.send(lab.message());
     peer.half_close();
-    server.signal(Signal::SIGCONT);
+    server.go_on();
     lab.step("client: write(); shutdown(SHUT_WR), while the server is stopped");
     let answer = lab.hear(&server, &mut peer);
     if lab.is_answer(&answer.bytes) {
@@ -140,15 +162,19 @@ pub fn half_close(lab: &Experiment<'_>) -> Outcome {
     }
 }
 
-/// The answer to a client that half-closes only after it: one that does so before may lose it.
+/// The answer to a client that half-closes only after it, and only where the server does not: one that does so before
+/// may lose it.
 fn whole_answer(lab: &Experiment<'_>, server: &Subject) -> Result<Answer, Cut> {
     let mut peer = lab.dial(server)?;
     peer.send(lab.message());
     let mut answer = lab.hear(server, &mut peer);
-    peer.half_close();
-    let rest = lab.hear_to_end(server, &mut peer);
-    answer.bytes.extend(rest.bytes);
-    answer.end = rest.end;
+    answer.end = peer.read_on(&mut answer.bytes, SOON, |_| false);
+    if answer.end == End::Silence {
+        peer.half_close();
+        let rest = lab.hear_to_end(server, &mut peer);
+        answer.bytes.extend(rest.bytes);
+        answer.end = rest.end;
+    }
     Ok(answer)
 }
 

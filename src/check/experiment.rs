@@ -129,7 +129,11 @@ impl<'a> Experiment<'a> {
                 )
             }
             Some(status) => format!("it ended before it listened on port {} ({status})", subject.port),
-            None => format!("it did not listen on port {} within {:?}", subject.port, self.timeout()),
+            None => format!(
+                "it did not listen on port {} of 127.0.0.1 or ::1 within {:?}",
+                subject.port,
+                self.timeout()
+            ),
         }
     }
 

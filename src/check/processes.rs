@@ -2,8 +2,6 @@
 
 use std::time::{Duration, Instant};
 
-use nix::sys::signal::Signal;
-
 use crate::check::experiment::Experiment;
 use crate::check::peer::Peer;
 use crate::check::subject::{Subject, wait_until};
@@ -115,7 +113,7 @@ pub fn no_zombies(lab: &Experiment<'_>) -> Outcome {
     }
     let own = server.children();
     // all end while the parent is stopped: their SIGCHLD coalesce into one
-    server.signal(Signal::SIGSTOP);
+    server.stop();
     for client in &mut clients {
         client.send(lab.message());
     }
@@ -125,7 +123,7 @@ pub fn no_zombies(lab: &Experiment<'_>) -> Outcome {
     server.wait_until(lab.timeout(), || server.descendants().iter().all(|process| process.is_zombie()));
     // a child that relays has a child of its own, which is not the server's to wait for
     let children = server.zombies();
-    server.signal(Signal::SIGCONT);
+    server.go_on();
     if children == 0 && own > 0 && server.children() == 0 {
         return holds(format!(
             "{own} children ended together, and the system reaped them: SIGCHLD is ignored"
@@ -252,7 +250,8 @@ pub fn keeps_serving(lab: &Experiment<'_>) -> Outcome {
     let (begun, longest) = (Instant::now(), lab.timeout() * 12);
     let mut served = 0;
     while served < CLIENTS && begun.elapsed() < longest && lab.interrupted().is_none() {
-        if !quietly_serves(lab, &server) {
+        // on a busy machine a client may be lost; a server that has no room has none for the next either
+        if !(0..3).any(|_| quietly_serves(lab, &server)) {
             let lost = system::descriptors(server.pid).unwrap_or(0).saturating_sub(before);
             let expected = format!("{CLIENTS} clients are served, one after another");
             let seen = format!("number {} got no answer", served + 1);

@@ -21,6 +21,8 @@ pub struct Subject {
     leader: i32,
     /// Those between the two, and the leader.
     wrappers: Vec<i32>,
+    /// It could not be seen which process listens.
+    hidden: bool,
     /// How many other processes the server has while it serves nobody.
     resting: usize,
     /// Where it listens.
@@ -51,6 +53,7 @@ impl Subject {
             pid,
             leader: pid,
             wrappers: Vec::new(),
+            hidden: false,
             resting: 0,
             port,
             asked: port,
@@ -134,18 +137,34 @@ impl Subject {
             let holders: Vec<&Process> =
                 family.iter().filter(|process| system::has_open(process.pid, &sockets)).collect();
             // whoever listens and was not started by another that does
-            let first = holders.iter().find(|one| holders.iter().all(|other| other.pid != one.ppid));
-            if let Some(first) = first {
-                self.pid = first.pid;
-                let mut parent = first.ppid;
-                while let Some(process) = family.iter().find(|process| process.pid == parent) {
-                    self.wrappers.push(parent);
-                    parent = process.ppid;
+            let is_first = |one: &Process| holders.iter().all(|other| other.pid != one.ppid);
+            let first: Vec<&Process> = holders.iter().copied().filter(|one| is_first(one)).collect();
+            let ours = |pid: i32| pid == self.leader || family.iter().any(|process| process.pid == pid);
+            match first.as_slice() {
+                [] => self.hidden = !family.is_empty(),
+                // SO_REUSEPORT: who has started them is the server
+                [one, other, ..] if one.ppid == other.ppid && ours(one.ppid) => {
+                    self.is_behind(one.ppid, &family);
                 }
+                [one, ..] => self.is_behind(one.pid, &family),
             }
         }
         self.resting = self.busy_children();
         kill(Pid::from_raw(self.pid), None) != Err(Errno::EPERM)
+    }
+
+    /// The server is this process; those above it, up to the leader, only wait for it.
+    fn is_behind(&mut self, pid: i32, family: &[Process]) {
+        let known = |of: i32| family.iter().find(|process| process.pid == of);
+        let parent = |of: i32| known(of).map(|process| process.ppid);
+        self.pid = pid;
+        self.wrappers = std::iter::successors(parent(pid), |&one| parent(one)).collect();
+        self.wrappers.retain(|&one| one == self.leader || known(one).is_some());
+    }
+
+    /// Whether it is unknown which process is the server, as of one that is not dumpable, behind a script.
+    pub fn is_hidden(&self) -> bool {
+        self.hidden
     }
 
     /// Take what is there a moment after it has served a client for what is always there.
@@ -225,6 +244,26 @@ impl Subject {
         // ESRCH: it has ended, which is seen elsewhere
         let _ = kill(Pid::from_raw(self.pid), signal);
     }
+
+    /// Stop the server's process for a moment. A shell that waits for it is not to see that: it would go on to its
+    /// next command.
+    pub fn stop(&self) {
+        self.signal_wrappers(Signal::SIGSTOP);
+        self.signal(Signal::SIGSTOP);
+    }
+
+    /// Have it go on.
+    pub fn go_on(&self) {
+        self.signal(Signal::SIGCONT);
+        self.signal_wrappers(Signal::SIGCONT);
+    }
+
+    fn signal_wrappers(&self, signal: Signal) {
+        for &pid in &self.wrappers {
+            // ESRCH: it has ended, which is seen elsewhere
+            let _ = kill(Pid::from_raw(pid), signal);
+        }
+    }
 }
 
 /// More time for a server on a busy machine: one that has work and no CPU for it is not yet too late.
@@ -289,15 +328,17 @@ fn with_port(word: &OsString, port: u16) -> OsString {
 
 /// Wait until a condition holds; false if it does not within the time-out, or Ctrl-C cuts the wait short.
 pub fn wait_until(timeout: Duration, mut holds: impl FnMut() -> bool) -> bool {
-    let deadline = Instant::now() + timeout;
+    let begun = Instant::now();
     loop {
         if holds() {
             return true;
         }
-        if Instant::now() > deadline || ffi::stop_asked().is_some() {
+        if begun.elapsed() > timeout || ffi::stop_asked().is_some() {
             return false;
         }
-        pause();
+        // a wait that takes long is looked at less often: each look reads the table of processes
+        let pause = (begun.elapsed() / 50).clamp(LOOK, 4 * LOOK);
+        let _ = nix::poll::poll(&mut [], pause.as_millis() as u8);
     }
 }
 
@@ -306,7 +347,9 @@ pub fn pass(time: Duration) {
     wait_until(time, || false);
 }
 
-/// A moment between two looks.
+/// Between two looks.
+const LOOK: Duration = Duration::from_millis(5);
+
 fn pause() {
-    let _ = nix::poll::poll(&mut [], 5u8);
+    let _ = nix::poll::poll(&mut [], LOOK.as_millis() as u8);
 }

@@ -164,9 +164,23 @@ pub fn next_descriptor(pid: i32) -> Option<u64> {
     (0..).find(|fd| !open.contains(fd))
 }
 
-/// Whether something listens on a TCP port: the kernel's table is asked, since to connect would be to be a client.
+/// Whether something listens on a TCP port where a client of 127.0.0.1 or ::1 reaches it: the kernel's table is asked,
+/// since to connect would be to be a client.
 pub fn listens(port: u16) -> bool {
-    if cfg!(target_os = "linux") { has_socket(port, "0A") } else { netstat_shows(port, "LISTEN") }
+    if !cfg!(target_os = "linux") {
+        return netstat_shows(port, "LISTEN");
+    }
+    // as /proc has them: each four bytes as a number of this machine
+    let word = |bytes| format!("{:08X}", u32::from_ne_bytes(bytes));
+    let (none, v4, mapped) = (word([0; 4]), word([127, 0, 0, 1]), word([0, 0, 0xFF, 0xFF]));
+    let here = [
+        none.clone(),
+        v4.clone(),
+        none.repeat(4),
+        none.repeat(3) + &word([0, 0, 0, 1]),
+        none.repeat(2) + &mapped + &v4,
+    ];
+    sockets(port, "0A").iter().any(|address| here.contains(address))
 }
 
 /// The sockets that listen on a TCP port, as links in /proc/PID/fd name them; none where that cannot be seen.
@@ -191,20 +205,20 @@ pub fn has_open(pid: i32, names: &[String]) -> bool {
 
 /// Whether a connection that was closed on this port is kept in TIME_WAIT.
 pub fn in_time_wait(port: u16) -> bool {
-    if cfg!(target_os = "linux") { has_socket(port, "06") } else { netstat_shows(port, "TIME_WAIT") }
+    if cfg!(target_os = "linux") { !sockets(port, "06").is_empty() } else { netstat_shows(port, "TIME_WAIT") }
 }
 
-/// Whether the kernel has a socket of a local port in a state, which /proc gives as two digits.
-fn has_socket(port: u16, state: &str) -> bool {
+/// The local addresses of the sockets of a local port in a state, both as /proc has them.
+fn sockets(port: u16, state: &str) -> Vec<String> {
     let ours = format!(":{port:04X}");
-    ["/proc/net/tcp", "/proc/net/tcp6"].iter().filter_map(|table| fs::read_to_string(table).ok()).any(
-        |table| {
-            table.lines().any(|line| {
-                let mut fields = line.split_whitespace();
-                fields.nth(1).is_some_and(|local| local.ends_with(&ours)) && fields.nth(1) == Some(state)
-            })
-        },
-    )
+    let tables =
+        ["/proc/net/tcp", "/proc/net/tcp6"].iter().filter_map(|table| fs::read_to_string(table).ok());
+    let address = |line: &str| {
+        let mut fields = line.split_whitespace().skip(1);
+        let address = fields.next()?.strip_suffix(&ours)?;
+        (fields.nth(1) == Some(state)).then(|| address.to_string())
+    };
+    tables.flat_map(|table| table.lines().filter_map(address).collect::<Vec<_>>()).collect()
 }
 
 fn netstat_shows(port: u16, state: &str) -> bool {

@@ -2,7 +2,8 @@
 
 use std::time::Duration;
 
-use nix::sys::signal::Signal;
+use nix::sys::signal::{Signal, kill};
+use nix::unistd::Pid;
 
 use crate::check::experiment::Experiment;
 use crate::check::peer::Peer;
@@ -35,11 +36,14 @@ pub fn interrupted_calls(lab: &Experiment<'_>) -> Outcome {
     server.wait_until(Duration::from_millis(300), || !server.is_at_rest());
     lab.step("kill(SIGCHLD), kill(SIGSTOP), kill(SIGCONT), to the server and to its child, five times");
     for _ in 0..5 {
-        for pid in server.descendants().iter().map(|child| child.pid).chain([server.pid]) {
+        for child in server.descendants() {
             for signal in [Signal::SIGCHLD, Signal::SIGSTOP, Signal::SIGCONT] {
-                let _ = nix::sys::signal::kill(nix::unistd::Pid::from_raw(pid), signal);
+                let _ = kill(Pid::from_raw(child.pid), signal);
             }
         }
+        server.signal(Signal::SIGCHLD);
+        server.stop();
+        server.go_on();
         pass(Duration::from_millis(10));
     }
     client.send(lab.message());
@@ -67,13 +71,13 @@ pub fn reset_client(lab: &Experiment<'_>) -> Outcome {
 /// A client that is gone before the server accepts it.
 pub fn vanished_client(lab: &Experiment<'_>) -> Outcome {
     let mut server = lab.start()?;
-    server.signal(Signal::SIGSTOP);
+    server.stop();
     for _ in 0..3 {
         if let Ok(peer) = Peer::dial(server.port, lab.timeout()) {
             peer.reset();
         }
     }
-    server.signal(Signal::SIGCONT);
+    server.go_on();
     lab.step("three clients connect and reset while the server is stopped");
     survived(lab, &mut server, "three clients that vanished before accept()")
 }

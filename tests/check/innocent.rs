@@ -1,0 +1,293 @@
+//! Servers that are right, and look wrong at first sight.
+
+use std::process::Command;
+
+use crate::support::examiner::check;
+use crate::{PRISE, assert_nothing_left};
+
+#[test]
+fn a_server_is_not_blamed_for_the_orphans_of_its_children() {
+    if !crate::support::has("python3", "python3") {
+        return;
+    }
+    // each child leaves a child of its own, which ends when it does
+    let relay = "import os, signal, socket, sys
+def reap(*_):
+    try:
+        while os.waitpid(-1, os.WNOHANG)[0]: pass
+    except ChildProcessError: pass
+s = socket.create_server(('', int(sys.argv[1])), backlog=100)
+signal.signal(signal.SIGCHLD, reap)
+while True:
+    c, _ = s.accept()
+    if os.fork() == 0:
+        signal.signal(signal.SIGCHLD, signal.SIG_DFL)
+        orphaned, alive = os.pipe()
+        if os.fork() == 0:
+            os.close(alive)
+            c.close()
+            os.read(orphaned, 1)
+            os._exit(0)
+        try:
+            c.recv(255)
+            c.sendall(b'ok')
+            while c.recv(255): pass
+        except OSError: pass
+        os._exit(0)
+    c.close()
+";
+    let findings = check(
+        &["--format", "tap", "--timeout", "10", "--only", "no-zombies"],
+        &["python3", "-c", relay, "{port}"],
+    );
+    assert_eq!(findings.code, Some(0), "{}{}", findings.stdout, findings.stderr);
+}
+
+#[test]
+fn a_server_may_stop_listening_for_a_moment_when_descriptors_run_out() {
+    if !crate::support::has("python3", "python3") {
+        return;
+    }
+    let careful = "import select, socket, sys, time
+def listening(): return socket.create_server(('', int(sys.argv[1])), backlog=100)
+s = listening()
+while True:
+    try:
+        select.select([s], [], [])
+        c, _ = s.accept()
+    except OSError:
+        s.close()
+        time.sleep(float(sys.argv[2]))
+        s = listening()
+        continue
+    try:
+        c.recv(255)
+        c.sendall(b'ok')
+    except OSError: pass
+    c.close()
+";
+    let only = ["--format", "tap", "--timeout", "10", "--only", "out-of-descriptors"];
+    let findings = check(&only, &["python3", "-c", careful, "{port}", "1.5"]);
+    assert_eq!(
+        (findings.code, findings.unseen().len()),
+        (Some(0), 0),
+        "{}{}",
+        findings.stdout,
+        findings.stderr
+    );
+    // but not for longer than an answer may take
+    let findings = check(&only, &["python3", "-c", careful, "{port}", "30"]);
+    assert_eq!(findings.code, Some(1), "{}{}", findings.stdout, findings.stderr);
+}
+
+#[test]
+fn a_limit_that_forbids_poll_is_no_shortage_of_descriptors() {
+    if !crate::support::has("python3", "python3") {
+        return;
+    }
+    let bare = "import os, select, socket, sys, time
+s = socket.create_server(('', int(sys.argv[1])), backlog=100)
+rest, wake = os.pipe()
+for fd in range(3): os.close(fd)
+waits = select.poll()
+waits.register(s)
+waits.register(rest)
+while True:
+    waits.poll()
+    try: c, _ = s.accept()
+    except OSError:
+        time.sleep(0.1)
+        continue
+    try:
+        c.recv(255)
+        c.sendall(b'ok')
+    except OSError: pass
+    c.close()
+";
+    let only = ["--format", "tap", "--timeout", "10", "--only", "out-of-descriptors"];
+    let findings = check(&only, &["python3", "-c", bare, "{port}"]);
+    let found = (findings.code, findings.unseen());
+    assert_eq!(found, (Some(0), vec!["out-of-descriptors"]), "{}{}", findings.stdout, findings.stderr);
+}
+
+#[test]
+fn a_server_may_log_how_many_clients_it_has() {
+    if !crate::support::has("python3", "python3") {
+        return;
+    }
+    // children that take longer to end on a terminal than on a pipe
+    let counting = "import os, signal, socket, sys, time
+children = 0
+def reap(*_):
+    global children
+    try:
+        while os.waitpid(-1, os.WNOHANG)[0]: children -= 1
+    except ChildProcessError: pass
+s = socket.create_server(('', int(sys.argv[1])), backlog=100)
+signal.signal(signal.SIGCHLD, reap)
+while True:
+    c, _ = s.accept()
+    children += 1
+    print('clients:', children, flush=True)
+    if os.fork() == 0:
+        try:
+            c.recv(255)
+            c.sendall(b'ok')
+        except OSError: pass
+        if sys.stdout.isatty(): time.sleep(0.2)
+        os._exit(0)
+    c.close()
+";
+    let findings = check(
+        &["--format", "tap", "--timeout", "10", "--only", "log-once"],
+        &["python3", "-c", counting, "{port}"],
+    );
+    assert_eq!(
+        (findings.code, findings.unseen().len()),
+        (Some(0), 0),
+        "{}{}",
+        findings.stdout,
+        findings.stderr
+    );
+}
+
+#[test]
+fn a_log_with_the_time_in_each_line_is_not_blamed_for_it() {
+    if !crate::support::has("python3", "python3") {
+        return;
+    }
+    let stamped = "import os, signal, socket, sys, time
+signal.signal(signal.SIGCHLD, signal.SIG_IGN)
+s = socket.create_server(('', int(sys.argv[1])), backlog=100)
+while True:
+    c, _ = s.accept()
+    print(time.time_ns(), 'a client has come', flush=True)
+    if os.fork() == 0:
+        try:
+            c.recv(255)
+            c.sendall(b'ok')
+        except OSError: pass
+        os._exit(0)
+    c.close()
+";
+    // nobody waits for its children, nor need anybody
+    let only = ["--format", "tap", "--timeout", "10", "--only", "log-once,no-zombies"];
+    let findings = check(&only, &["python3", "-c", stamped, "{port}"]);
+    let found = (findings.code, findings.unseen().len());
+    assert_eq!(found, (Some(0), 0), "{}{}", findings.stdout, findings.stderr);
+}
+
+#[test]
+fn a_log_that_a_clock_fills_is_not_blamed_for_it() {
+    if !crate::support::has("python3", "python3") {
+        return;
+    }
+    // three times as slow on a pipe, so that there the clock says more
+    let beats = "import select, socket, sys, time
+s = socket.create_server(('', int(sys.argv[1])), backlog=100)
+slow = 0 if sys.stdout.isatty() else 0.3
+while True:
+    print('alive', flush=True)
+    if not select.select([s], [], [], 0.05)[0]: continue
+    c, _ = s.accept()
+    for _ in range(6):
+        time.sleep(slow / 6)
+        print('alive', flush=True)
+    try:
+        c.recv(255)
+        c.sendall(b'ok')
+    except OSError: pass
+    c.close()
+";
+    let findings = check(
+        &["--format", "tap", "--timeout", "10", "--only", "log-once"],
+        &["python3", "-c", beats, "{port}"],
+    );
+    let found = (findings.code, findings.unseen().len());
+    assert_eq!(found, (Some(0), 0), "{}{}", findings.stdout, findings.stderr);
+}
+
+#[test]
+fn a_server_that_is_started_again_when_it_ends_is_stopped_with_who_does_that() {
+    let again = format!(
+        "trap 'kill $!; exit' TERM; while :; do '{PRISE}' server fork --port $0 --backlog 67 & wait $!; done"
+    );
+    let findings = check(&["--format", "tap", "--only", "stops"], &["sh", "-c", &again, "{port}"]);
+    assert_eq!(findings.code, Some(0), "{}{}", findings.stdout, findings.stderr);
+    assert_nothing_left("--backlog 67");
+}
+
+#[test]
+fn a_server_may_have_the_udp_port_too() {
+    if !crate::support::has("python3", "python3") {
+        return;
+    }
+    let both = "import os, socket, sys
+port = int(sys.argv[1])
+u = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+u.bind(('', port))
+s = socket.create_server(('', port), backlog=100)
+while True:
+    c, _ = s.accept()
+    try:
+        c.recv(255)
+        c.sendall(b'ok')
+    except OSError: pass
+    c.close()
+";
+    let findings = check(&["--format", "tap", "--only", "answers"], &["python3", "-c", both, "{port}"]);
+    assert_eq!(findings.code, Some(0), "{}{}", findings.stdout, findings.stderr);
+}
+
+#[test]
+fn a_wrong_expectation_is_not_the_servers_every_fault() {
+    let findings = check(
+        &["--format", "tap", "--expect", "nope", "--only", "answers,concurrent,idle-clients,port-taken"],
+        &[PRISE, "server", "fork", "--port", "{port}"],
+    );
+    assert_eq!(findings.failed(), ["answers"], "{}", findings.stdout);
+    assert_eq!(findings.unseen(), ["concurrent", "idle-clients"], "{}", findings.stdout);
+    assert!(findings.stdout.contains("an answer beginning \\\"nope\\\" (--expect)"), "{}", findings.stdout);
+    // the same where nobody asks for that check
+    let findings = check(
+        &["--format", "tap", "--expect", "nope", "--only", "concurrent"],
+        &[PRISE, "server", "fork", "--port", "{port}"],
+    );
+    assert_eq!(findings.unseen(), ["concurrent"], "{}", findings.stdout);
+}
+
+#[test]
+fn nothing_is_said_of_an_answer_or_a_log_that_there_is_not() {
+    if !crate::support::has("python3", "python3") {
+        return;
+    }
+    let silent = "import socket, sys
+s = socket.create_server(('', int(sys.argv[1])))
+while True:
+    c, _ = s.accept()
+    try:
+        while c.recv(255): pass
+    except OSError: pass
+    c.close()
+";
+    let findings = check(
+        &["--format", "tap", "--timeout", "10", "--only", "own-memory,log-once"],
+        &["python3", "-c", silent, "{port}"],
+    );
+    assert_eq!(findings.unseen().len(), 2, "{}", findings.stdout);
+}
+
+#[test]
+fn who_ignores_sigchld_does_not_make_the_examiner_or_the_server_ignore_it() {
+    if !crate::support::has("perl", "perl-base") {
+        return;
+    }
+    let mut command = Command::new("perl");
+    command.args(["-e", "$SIG{CHLD} = 'IGNORE'; exec @ARGV or die", PRISE, "check", "--format", "tap"]);
+    command.args(["--only", "no-zombies,stops", "--", "sh", "-c", "exec \"$0\" \"$@\""]);
+    command.args([PRISE, "server", "fork", "--no-reap", "--port", "{port}"]);
+    let output = command.output().expect("perl runs");
+    assert_eq!(output.status.code(), Some(1), "{output:?}");
+    let found = String::from_utf8_lossy(&output.stdout);
+    assert!(found.contains("not ok 1 - no-zombies") && found.contains("\nok 2 - stops"), "{found}");
+}
