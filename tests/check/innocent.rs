@@ -2,7 +2,7 @@
 
 use std::process::Command;
 
-use crate::support::examiner::check;
+use crate::support::examiner::{Findings, check};
 use crate::{PRISE, assert_nothing_left};
 
 #[test]
@@ -290,4 +290,204 @@ fn who_ignores_sigchld_does_not_make_the_examiner_or_the_server_ignore_it() {
     assert_eq!(output.status.code(), Some(1), "{output:?}");
     let found = String::from_utf8_lossy(&output.stdout);
     assert!(found.contains("not ok 1 - no-zombies") && found.contains("\nok 2 - stops"), "{found}");
+}
+
+/// What some checks find of a server in Python; none where there is no Python.
+fn found_of(only: &str, more: &[&str], server: &[&str]) -> Option<Findings> {
+    let options = ["--format", "tap", "--timeout", "10", "--only", only];
+    let found = || check(&[&options, more].concat(), server);
+    crate::support::has("python3", "python3").then(found)
+}
+
+/// They hold, and none of them was not to be seen.
+#[track_caller]
+fn assert_holds(findings: Option<Findings>) {
+    let Some(findings) = findings else { return };
+    let found = (findings.code, findings.unseen().len());
+    assert_eq!(found, (Some(0), 0), "{}{}", findings.stdout, findings.stderr);
+}
+
+#[test]
+fn workers_that_share_the_port_are_stopped_with_their_master() {
+    // each has a socket of its own, the master has none
+    let workers = "import os, signal, socket, sys
+def work():
+    signal.signal(signal.SIGTERM, signal.SIG_DFL)
+    s = socket.create_server(('', int(sys.argv[1])), backlog=100, reuse_port=True)
+    while True:
+        c, _ = s.accept()
+        try:
+            c.recv(255)
+            c.sendall(b'ok')
+        except OSError: pass
+        c.close()
+children = []
+def stop(*_):
+    for child in children: os.kill(child, signal.SIGTERM)
+    sys.exit(0)
+signal.signal(signal.SIGTERM, stop)
+for _ in range(3):
+    child = os.fork()
+    if child == 0: work()
+    children.append(child)
+while True: signal.pause()
+";
+    assert_holds(found_of("stops", &[], &["python3", "-c", workers, "{port}"]));
+    // and behind a script
+    let script = "python3 -c \"$0\" \"$@\" & trap 'kill $!; wait $!' TERM; wait $!";
+    assert_holds(found_of("stops", &[], &["sh", "-c", script, workers, "{port}"]));
+}
+
+#[test]
+fn a_server_that_computes_by_itself_does_not_spin_for_want_of_descriptors() {
+    let busy = "import socket, sys, time
+s = socket.create_server(('', int(sys.argv[1])), backlog=100)
+s.setblocking(False)
+while True:
+    try: c, _ = s.accept()
+    except OSError: continue
+    try:
+        c.setblocking(True)
+        c.recv(255)
+        c.sendall(b'ok')
+    except OSError: pass
+    c.close()
+";
+    let Some(findings) = found_of("out-of-descriptors", &[], &["python3", "-c", busy, "{port}"]) else {
+        return;
+    };
+    let found = (findings.code, findings.unseen());
+    assert_eq!(found, (Some(0), vec!["out-of-descriptors"]), "{}{}", findings.stdout, findings.stderr);
+}
+
+#[test]
+fn a_descriptor_in_reserve_is_no_reason_to_spin() {
+    if !crate::support::has("strace", "strace") {
+        return;
+    }
+    let reserve = "import errno, os, select, signal, socket, sys
+signal.signal(signal.SIGCHLD, signal.SIG_IGN)
+s = socket.create_server(('', int(sys.argv[1])), backlog=100)
+s.setblocking(False)
+spare = os.open('/dev/null', os.O_RDONLY)
+while True:
+    select.select([s], [], [])
+    try: c, _ = s.accept()
+    except OSError as error:
+        if error.errno in (errno.EMFILE, errno.ENFILE):
+            # the client is let in, and shown out
+            os.close(spare)
+            try: s.accept()[0].close()
+            except OSError: pass
+            spare = os.open('/dev/null', os.O_RDONLY)
+        continue
+    if os.fork() == 0:
+        try:
+            c.setblocking(True)
+            c.recv(255)
+            c.sendall(b'ok')
+        except OSError: pass
+        os._exit(0)
+    c.close()
+";
+    let only = "out-of-descriptors,parent:accept=EMFILE,parent:accept=ENFILE";
+    let Some(findings) = found_of(only, &[], &["python3", "-c", reserve, "{port}"]) else { return };
+    let found = (findings.code, findings.unseen());
+    let unseen = vec!["parent:accept=EMFILE", "parent:accept=ENFILE"];
+    assert_eq!(found, (Some(0), unseen), "{}{}", findings.stdout, findings.stderr);
+}
+
+#[test]
+fn an_answer_that_comes_as_its_message_does_is_one_answer() {
+    let louder = "import os, signal, socket, sys
+signal.signal(signal.SIGCHLD, signal.SIG_IGN)
+s = socket.create_server(('', int(sys.argv[1])), backlog=100)
+while True:
+    c, _ = s.accept()
+    if os.fork() == 0:
+        try:
+            while piece := c.recv(1000): c.sendall(piece.upper())
+        except OSError: pass
+        os._exit(0)
+    c.close()
+";
+    let text = ["--send", "hello\\n", "--expect", "HEL"];
+    assert_holds(found_of("answers,pieces", &text, &["python3", "-c", louder, "{port}"]));
+}
+
+#[test]
+fn an_answer_to_each_piece_is_not_one_answer() {
+    let each = "import os, signal, socket, sys
+signal.signal(signal.SIGCHLD, signal.SIG_IGN)
+s = socket.create_server(('', int(sys.argv[1])), backlog=100)
+while True:
+    c, _ = s.accept()
+    if os.fork() == 0:
+        try:
+            while c.recv(1000): c.sendall(b'ok')
+        except OSError: pass
+        os._exit(0)
+    c.close()
+";
+    let Some(findings) = found_of("answers,pieces", &[], &["python3", "-c", each, "{port}"]) else { return };
+    assert_eq!(findings.failed(), ["pieces"], "{}{}", findings.stdout, findings.stderr);
+}
+
+#[test]
+fn a_shell_with_job_control_is_not_to_see_that_its_server_is_stopped() {
+    let script = "set -m; \"$0\" server fork --port \"$1\" & fg >/dev/null";
+    let only = "interrupted-calls,half-close,vanished-client,no-zombies";
+    let findings = check(&["--format", "tap", "--only", only], &["bash", "-c", script, PRISE, "{port}"]);
+    assert_holds(Some(findings));
+}
+
+#[test]
+fn a_server_at_another_address_does_not_listen() {
+    let elsewhere = "import socket, sys
+s = socket.create_server(('127.0.0.2', int(sys.argv[1])))
+while True: s.accept()
+";
+    if !crate::support::has("python3", "python3") {
+        return;
+    }
+    let findings = check(&["--only", "answers", "--timeout", "1"], &["python3", "-c", elsewhere, "{port}"]);
+    assert_eq!(findings.code, Some(3), "{}{}", findings.stdout, findings.stderr);
+    assert!(findings.stderr.contains(" of 127.0.0.1 or ::1 "), "{}", findings.stderr);
+}
+
+#[test]
+fn where_it_cannot_be_seen_who_listens_nobody_is_told_to_stop() {
+    if !nix::unistd::geteuid().is_root() {
+        return crate::support::skipped(
+            "only root has a server that another user's examiner may not look at",
+        );
+    }
+    // PR_SET_DUMPABLE, 0: a user's own process, whose /proc/PID/fd is root's
+    let closed = "import ctypes, signal, socket, sys
+ctypes.CDLL(None).prctl(4, 0)
+s = socket.create_server(('', int(sys.argv[1])), backlog=100)
+while True:
+    c, _ = s.accept()
+    try:
+        c.recv(255)
+        c.sendall(b'ok')
+    except OSError: pass
+    c.close()
+";
+    if !crate::support::has("python3", "python3") || !crate::support::has("setpriv", "util-linux") {
+        return;
+    }
+    let as_nobody = ["--reuid=65534", "--regid=65534", "--clear-groups"];
+    let script = "python3 -c \"$0\" \"$@\"; exit $?";
+    let output = Command::new("setpriv")
+        .args(as_nobody)
+        .args([
+            PRISE, "check", "--format", "tap", "--only", "stops", "--", "sh", "-c", script, closed, "{port}",
+        ])
+        .current_dir("/")
+        .output()
+        .expect("setpriv runs");
+    let stdout = String::from_utf8_lossy(&output.stdout);
+    assert_eq!(output.status.code(), Some(0), "{stdout}{}", String::from_utf8_lossy(&output.stderr));
+    assert!(stdout.contains(" # SKIP "), "{stdout}");
 }
