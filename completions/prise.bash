@@ -176,7 +176,7 @@ _prise() {
             fi
             case "${prev}" in
                 --only)
-                    COMPREPLY=($(compgen -f "${cur}"))
+                    COMPREPLY=($(compgen -W "answers concurrent no-zombies end-of-file descriptors keeps-serving interrupted-calls reset-client vanished-client pieces half-close delivers own-memory log-once fork-fails out-of-descriptors stops idle-clients restarts port-taken parent:accept=EINTR parent:accept=ECONNABORTED parent:accept=EPROTO parent:accept=EPERM parent:accept=EMFILE parent:accept=ENFILE parent:accept=ENOBUFS parent:accept=ENOMEM parent:fork=EAGAIN parent:fork=ENOMEM parent:close=EINTR parent:close=EIO parent:wait=EINTR parent:wait=ECHILD parent:poll=EINTR parent:poll=ENOMEM parent:read=EINTR parent:read=EIO parent:write=EINTR parent:write=EPIPE parent:write=ENOSPC child:read=EINTR child:read=ECONNRESET child:read=ETIMEDOUT child:read=EIO child:write=EINTR child:write=EPIPE child:write=ECONNRESET child:write=ENOSPC child:close=EINTR child:close=EIO child:poll=EINTR child:poll=ENOMEM" -- "${cur}"))
                     return 0
                     ;;
                 --send)

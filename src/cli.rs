@@ -6,6 +6,7 @@ use std::path::PathBuf;
 use std::str::FromStr;
 use std::time::Duration;
 
+use clap::builder::PossibleValuesParser;
 use clap::error::{ContextKind, ContextValue, ErrorKind};
 use clap::{Args, CommandFactory, Parser, Subcommand};
 
@@ -267,7 +268,7 @@ pub struct Check {
     #[arg(long)]
     pub list: bool,
     /// Make these checks only: a name, or several with commas between them
-    #[arg(long, value_name = "NAME", value_delimiter = ',', value_parser = check_name)]
+    #[arg(long, value_name = "NAME", value_delimiter = ',', value_parser = check_names(), hide_possible_values = true)]
     only: Vec<String>,
     /// Make calls of the server and of its children fail too, one at a time, by strace
     #[arg(long)]
@@ -312,12 +313,9 @@ impl From<Check> for check::Options {
     }
 }
 
-/// The name of a check.
-fn check_name(name: &str) -> Result<String, String> {
-    match check::named(name) {
-        Some(check) => Ok(check.name.into()),
-        None => Err("there is no such check; prise check --list --faults names them".into()),
-    }
+/// The names of all checks, which a shell completes.
+fn check_names() -> PossibleValuesParser {
+    check::all().map(|check| check.name).collect::<Vec<_>>().into()
 }
 
 /// `prise client …`

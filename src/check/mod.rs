@@ -139,9 +139,9 @@ pub fn list(faults: bool) -> Result<Exit, Error> {
     flush_stdout().map(|()| Exit::Success)
 }
 
-/// The check or the fault of a name.
-pub fn named(name: &str) -> Option<&'static Check> {
-    CHECKS.iter().chain(FAULTS).find(|check| check.name == name)
+/// All checks, and all faults.
+pub fn all() -> impl Iterator<Item = &'static Check> {
+    CHECKS.iter().chain(FAULTS)
 }
 
 impl Options {
@@ -150,16 +150,18 @@ impl Options {
         let asked = |check: &&Check| self.only.iter().any(|name| name == check.name);
         match (self.only.is_empty(), self.faults) {
             (true, false) => CHECKS.iter().collect(),
-            (true, true) => CHECKS.iter().chain(FAULTS).collect(),
-            (false, _) => CHECKS.iter().chain(FAULTS).filter(asked).collect(),
+            (true, true) => all().collect(),
+            (false, _) => all().filter(asked).collect(),
         }
     }
 }
 
 /// A server that did not start is started once more, to hear what it says.
 fn explained(options: &Options, error: Error) -> Error {
+    // it cannot say more where another has its port
+    let taken = options.port.is_some_and(system::listens);
     match error {
-        Error::NotStarted(why) => match experiment::last_words(options) {
+        Error::NotStarted(why) if !taken => match experiment::last_words(options) {
             Ok(words) if !words.is_empty() => Error::NotStarted(format!(
                 "{why}; it says: {}",
                 crate::visible::visible_line(words.as_bytes())
