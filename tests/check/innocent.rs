@@ -491,3 +491,36 @@ while True:
     assert_eq!(output.status.code(), Some(0), "{stdout}{}", String::from_utf8_lossy(&output.stderr));
     assert!(stdout.contains(" # SKIP "), "{stdout}");
 }
+
+#[test]
+fn a_pool_of_descriptors_grows_and_then_does_not() {
+    let pool = "import os, signal, socket, sys
+signal.signal(signal.SIGCHLD, signal.SIG_IGN)
+s = socket.create_server(('', int(sys.argv[1])), backlog=100)
+pool = []
+while True:
+    c, _ = s.accept()
+    if len(pool) < 40: pool.append(os.open('/dev/null', os.O_RDONLY))
+    if os.fork() == 0:
+        try:
+            c.recv(255)
+            c.sendall(b'ok')
+        except OSError: pass
+        os._exit(0)
+    c.close()
+";
+    assert_holds(found_of("descriptors", &[], &["python3", "-c", pool, "{port}"]));
+}
+
+#[test]
+fn a_process_may_have_a_name_that_is_no_text() {
+    let folder = tempfile::tempdir().expect("a temporary folder can be made");
+    let folder = folder.path().to_str().expect("a temporary folder has a plain name");
+    let script =
+        "ln -sf \"$0\" \"$2\"/$'\\xe9t\\xe9' && exec \"$2\"/$'\\xe9t\\xe9' server fork --port \"$1\"";
+    let findings = check(
+        &["--format", "tap", "--only", "no-zombies,descriptors,stops"],
+        &["bash", "-c", script, PRISE, "{port}", folder],
+    );
+    assert_holds(Some(findings));
+}
