@@ -14,8 +14,13 @@ DESTDIR  ?=
 # and DNS, and by the modules of nsswitch.conf only where they are of its own version: STATIC=no, if LDAP is to tell.
 HOST      = $(shell rustc -vV | sed -n 's/^host: //p')
 STATIC   ?= $(if $(findstring linux,$(HOST)),yes,no)
-CHEAP     = -C target-feature=+crt-static -C relocation-model=static -C link-arg=-Wl,-T,packaging/child.ld
+CHEAP     = -C target-feature=+crt-static -C relocation-model=static $(TOGETHER)
 RELEASE   = RUSTFLAGS="$(RUSTFLAGS) $(if $(filter yes,$(STATIC)),$(CHEAP))"
+
+# What a child runs stands side by side, where the linker can be told so.
+ORDER     = -C link-arg=-Wl,-T,packaging/child.ld
+TOGETHER  = $(shell mkdir -p target; echo 'fn main() {}' | rustc $(RUSTFLAGS) $(ORDER) -o target/together - 2>/dev/null \
+	&& echo '$(ORDER)'; rm -f target/together)
 
 HEADERS    := $(wildcard c/*.h)
 TWINS      := $(patsubst c/%.c,target/c/%,$(wildcard c/*/*.c))

@@ -522,7 +522,7 @@ pub fn malloc_trim() {
     }
 }
 
-/// A list, of a length that is known, that children made by fork do not have (Linux; elsewhere they have a copy).
+/// A list of no more than a known length, that children made by fork do not have (Linux; elsewhere they have a copy).
 /// It is there for as long as the process.
 pub struct Unforked<T> {
     first: ptr::NonNull<T>,
@@ -551,7 +551,8 @@ impl<T: Copy> Unforked<T> {
             return Err(Errno::last());
         }
         #[cfg(target_os = "linux")]
-        // SAFETY: address and size are those of the mapping; a child that touched it would die of SIGSEGV, and read nothing.
+        // SAFETY: address and size are those of the mapping. No child refers to it, which has no memory there: what
+        // runs after fork is given the recipe and the client, and never returns.
         unsafe {
             libc::madvise(address, size, libc::MADV_DONTFORK);
         }
@@ -576,7 +577,8 @@ impl<T: Copy> Unforked<T> {
     /// Some more, as far as there is room.
     pub fn extend(&mut self, items: impl IntoIterator<Item = T>) {
         for item in items {
-            self.push(item);
+            let fits = self.push(item);
+            debug_assert!(fits, "there is no more than there may be");
         }
     }
 
@@ -612,14 +614,14 @@ impl Unforked<u32> {
 impl<T> Deref for Unforked<T> {
     type Target = [T];
     fn deref(&self) -> &[T] {
-        // SAFETY: the first len items are zeros or have been written, and stay as long as the mapping, which nothing takes away.
+        // SAFETY: the first len items are zeros or have been written, and nothing takes the mapping away.
         unsafe { std::slice::from_raw_parts(self.first.as_ptr(), self.len) }
     }
 }
 
 impl<T> DerefMut for Unforked<T> {
     fn deref_mut(&mut self) -> &mut [T] {
-        // SAFETY: the first len items are zeros or have been written, and whoever has self is the only one who has them.
+        // SAFETY: the first len items are zeros or have been written, and only whoever has self has them.
         unsafe { std::slice::from_raw_parts_mut(self.first.as_ptr(), self.len) }
     }
 }

@@ -118,6 +118,7 @@ pub fn pieces(lab: &Experiment<'_>) -> Outcome {
     }
     if let Some(seen) = early {
         let until_then = came.len();
+        server.wait_until(BEFORE_READ, || !server.has_work());
         peer.read_on(&mut came, SOON, |_| false);
         // a server may send back what it makes of each byte, as it comes: then the pieces make up the whole
         let streams = came.len() > until_then && came == answer_until_silence(lab, &server)?;
@@ -164,7 +165,7 @@ pub fn half_close(lab: &Experiment<'_>) -> Outcome {
 
 /// The answer to a client that half-closes only after it, and only where the server does not: one that does so before
 /// may lose it.
-fn whole_answer(lab: &Experiment<'_>, server: &Subject) -> Result<Answer, Cut> {
+pub fn whole_answer(lab: &Experiment<'_>, server: &Subject) -> Result<Answer, Cut> {
     let mut peer = lab.dial(server)?;
     peer.send(lab.message());
     let mut answer = lab.hear(server, &mut peer);

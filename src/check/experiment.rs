@@ -3,7 +3,8 @@
 use std::cell::{Cell, RefCell};
 use std::io;
 use std::os::fd::{AsFd, AsRawFd, OwnedFd};
-use std::process::Stdio;
+use std::process::{ExitStatus, Stdio};
+use std::rc::Rc;
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicU16, Ordering};
 use std::time::Duration;
@@ -35,12 +36,20 @@ pub struct Experiment<'a> {
     steps: RefCell<Vec<String>>,
     /// Whether a client that says its message is answered as expected, once that is known.
     pub answered: Cell<Option<bool>>,
+    /// How a server has ended that had no reason to.
+    ended: Rc<Cell<Option<ExitStatus>>>,
 }
 
 impl<'a> Experiment<'a> {
     /// For one check.
     pub fn new(options: &'a Options) -> Experiment<'a> {
-        Experiment { options, steps: RefCell::new(Vec::new()), answered: Cell::new(None) }
+        let steps = RefCell::new(Vec::new());
+        Experiment { options, steps, answered: Cell::new(None), ended: Rc::default() }
+    }
+
+    /// One more, with steps of its own.
+    pub fn another(&self) -> Experiment<'a> {
+        Experiment::new(self.options)
     }
 
     /// Keep a step, and print it if that is asked.
@@ -58,6 +67,11 @@ impl<'a> Experiment<'a> {
     /// The steps so far.
     pub fn steps(&self) -> Vec<String> {
         self.steps.borrow().clone()
+    }
+
+    /// How a server has ended that had no reason to, if one has.
+    pub fn ended(&self) -> Option<ExitStatus> {
+        self.ended.get()
     }
 
     /// How long the server is given for an answer.
@@ -78,6 +92,16 @@ impl<'a> Experiment<'a> {
     /// Start the server afresh, silent, and wait until it listens.
     pub fn start(&self) -> Result<Subject, Error> {
         self.start_printing_to(Stdio::null())
+    }
+
+    /// The same, of a server whose process is to be looked at, signalled, or traced.
+    pub fn start_in_sight(&self) -> Result<Subject, Cut> {
+        let server = self.start()?;
+        if server.is_hidden() {
+            let why = "it cannot be seen which process listens: its /proc/PID/fd is not to be read";
+            return Err(Cut::Found(Verdict::NotObservable(why.into())));
+        }
+        Ok(server)
     }
 
     /// The same, with its stdout there.
@@ -108,6 +132,7 @@ impl<'a> Experiment<'a> {
                 format!("process {} is another user's, whom this one may not examine, nor end", subject.pid);
             return Err(Error::NotStarted(other));
         }
+        subject.must_not_end(&self.ended);
         Ok(subject)
     }
 
@@ -242,7 +267,7 @@ pub fn free_port() -> u16 {
     let candidates = std::iter::repeat_with(|| NEXT.fetch_add(1, Ordering::Relaxed) % 20_000)
         .map(|n| 12_000 + (start + n) % 20_000)
         .take(20_000);
-    let unbound = |port: u16| can_be_bound(port) && !system::listens(port);
+    let unbound = |port: u16| can_be_bound(port) && !system::listens_anywhere(port);
     // a server that forgets htons() may have the port that it means, and no client takes it first
     let usable = |port: &u16| {
         let swapped = port.swap_bytes();

@@ -79,7 +79,7 @@ impl Times {
 impl Fault {
     /// One server meets the fault once, three times, for ever.
     pub fn inject(&self, lab: &Experiment<'_>) -> Outcome {
-        let mut server = lab.start()?;
+        let mut server = lab.start_in_sight()?;
         // what it opens for its first client, or starts, it may keep
         lab.serves(&server);
         server.settle();
@@ -128,10 +128,14 @@ impl Fault {
     /// It tries again at once. A descriptor that is kept in reserve makes room where one is missing, and none where
     /// accept() is made to fail.
     fn spins(&self, lab: &Experiment<'_>, times: Times, seen: String) -> Outcome {
-        let made_up = ["EMFILE", "ENFILE"].contains(&self.errno)
-            && matches!(out_of_descriptors(lab), Ok(Verdict::Holds(_)));
-        if made_up {
-            return not_observable("it tries again at once, but waits when descriptors do run out");
+        if ["EMFILE", "ENFILE"].contains(&self.errno) {
+            match out_of_descriptors(&lab.another()) {
+                Ok(Verdict::Holds(_)) => {
+                    return not_observable("it tries again at once, but waits when descriptors do run out");
+                }
+                Err(Cut::Trouble(error)) => return Err(error.into()),
+                _ => {}
+            }
         }
         Err(self.fails(times, "it waits before it tries again", seen))
     }
@@ -188,6 +192,7 @@ impl Fault {
         descriptors: usize,
     ) -> Result<(), Cut> {
         if let Some(status) = server.ended() {
+            server.may_end();
             return Err(self.fails(times, "the server goes on", format!("it has ended: {status}")));
         }
         let serves = lab.serves(server);

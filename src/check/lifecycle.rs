@@ -23,10 +23,7 @@ use crate::visible::visible_line;
 
 /// Told to end while a child is at work, it ends, and so does the child with its client.
 pub fn stops(lab: &Experiment<'_>) -> Outcome {
-    let server = lab.start()?;
-    if server.is_hidden() {
-        return not_observable("it cannot be seen which process listens: its /proc/PID/fd is not to be read");
-    }
+    let server = lab.start_in_sight()?;
     let sockets = system::listening_sockets(server.port);
     let mut client = lab.dial(&server)?;
     server.wait_until(Duration::from_millis(300), || !server.is_at_rest());

@@ -118,6 +118,10 @@ fn make(options: &Options, checks: &[&Check], report: &mut Report) -> Result<(),
         };
         // what Ctrl-C has cut short says nothing of the server
         experiment.interrupted().map_or(Ok(()), Err)?;
+        let verdict = match experiment.ended() {
+            Some(status) => verdict.of_one_that_ended(status),
+            None => verdict,
+        };
         answered = experiment.answered.get().or(answered);
         report.found(check, &verdict, begun.elapsed(), &experiment.steps());
     }

@@ -190,6 +190,7 @@ impl Answer {
         };
         match self.bytes.len() {
             0 => format!("no answer{end}"),
+            n if self.bytes[0] == 0 => format!("{n} bytes beginning with a NUL{end}"),
             n => format!("{n} bytes beginning \"{}\"{end}", beginning.trim_end()),
         }
     }

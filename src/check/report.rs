@@ -105,7 +105,7 @@ impl<'a> Report<'a> {
                 printf!("  {}   {name}{}\n", self.coloured(RED, "FAILS"), check.claim);
                 printf!("            expected  {}\n", failure.expected);
                 printf!("            seen      {}\n", failure.seen);
-                printf!("            why       {}\n", check.why);
+                printf!("            why       {}\n", failure.why.unwrap_or(check.why));
                 printf!("            mend      {}\n", failure.mend.unwrap_or(check.mend));
                 printf!("            read      {}\n", check.page);
             }
@@ -123,7 +123,7 @@ impl<'a> Report<'a> {
                     ("claim", check.claim),
                     ("expected", &failure.expected),
                     ("seen", &failure.seen),
-                    ("why", check.why),
+                    ("why", failure.why.unwrap_or(check.why)),
                     ("mend", failure.mend.unwrap_or(check.mend)),
                     ("read", check.page),
                 ] {
@@ -203,7 +203,7 @@ fn json(check: &Check, verdict: &Verdict, took: Duration, steps: &[String]) -> S
         fields.push(("expected", quoted(&failure.expected)));
         fields.push(("seen", quoted(&failure.seen)));
         fields.extend([
-            ("why", quoted(check.why)),
+            ("why", quoted(failure.why.unwrap_or(check.why))),
             ("mend", quoted(failure.mend.unwrap_or(check.mend))),
             ("read", quoted(check.page)),
         ]);

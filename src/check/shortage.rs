@@ -13,7 +13,7 @@ use crate::ffi::{Resource, prlimit};
 
 /// Out of descriptors, it waits without burning the CPU, and goes on when there are some.
 pub fn out_of_descriptors(lab: &Experiment<'_>) -> Outcome {
-    let mut server = lab.start()?;
+    let mut server = lab.start_in_sight()?;
     lab.serves(&server);
     // that client's socket must be closed, or its descriptor would be left to the next one
     pass(Duration::from_millis(300));
@@ -117,7 +117,7 @@ impl Effort {
 
 /// When fork fails, one client is lost and no more.
 pub fn fork_fails(lab: &Experiment<'_>) -> Outcome {
-    let mut server = lab.start()?;
+    let mut server = lab.start_in_sight()?;
     lab.serves(&server);
     let Some(shortage) = Shortage::begin(&mut server) else {
         return not_observable(NO_STRACE);

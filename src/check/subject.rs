@@ -4,6 +4,7 @@ use std::cell::Cell;
 use std::ffi::OsString;
 use std::os::unix::process::{CommandExt, ExitStatusExt};
 use std::process::{Command, ExitStatus, Stdio};
+use std::rc::Rc;
 use std::time::{Duration, Instant};
 
 use nix::errno::Errno;
@@ -19,10 +20,13 @@ pub struct Subject {
     pub pid: i32,
     /// The process that was started, which leads its group: the server, unless a script waits for that.
     leader: i32,
-    /// Those between the two, and the leader.
+    /// Where a script has started it: those between the two, and the leader.
     wrappers: Vec<i32>,
     /// It could not be seen which process listens.
     hidden: bool,
+    /// Whether it has a reason to end; if it has none and does, that is noted.
+    may_end: Cell<bool>,
+    unasked: Rc<Cell<Option<ExitStatus>>>,
     /// How many other processes the server has while it serves nobody.
     resting: usize,
     /// Where it listens.
@@ -54,6 +58,8 @@ impl Subject {
             leader: pid,
             wrappers: Vec::new(),
             hidden: false,
+            may_end: Cell::new(true),
+            unasked: Rc::default(),
             resting: 0,
             port,
             asked: port,
@@ -162,6 +168,17 @@ impl Subject {
         self.wrappers.retain(|&one| one == self.leader || known(one).is_some());
     }
 
+    /// From now on it has no reason to end; note there how it does, if it does.
+    pub fn must_not_end(&mut self, noted: &Rc<Cell<Option<ExitStatus>>>) {
+        self.unasked = Rc::clone(noted);
+        self.may_end.set(false);
+    }
+
+    /// It has a reason, or that it has ended has been said.
+    pub fn may_end(&self) {
+        self.may_end.set(true);
+    }
+
     /// Whether it is unknown which process is the server, as of one that is not dumpable, behind a script.
     pub fn is_hidden(&self) -> bool {
         self.hidden
@@ -241,14 +258,19 @@ impl Subject {
 
     /// Send a signal to the server's process alone.
     pub fn signal(&self, signal: Signal) {
+        if signal == Signal::SIGTERM {
+            self.may_end();
+        }
         // ESRCH: it has ended, which is seen elsewhere
         let _ = kill(Pid::from_raw(self.pid), signal);
     }
 
-    /// Stop the server's process for a moment. A shell that waits for it is not to see that: it would go on to its
-    /// next command.
+    /// Stop the server's process for a moment. A shell with job control that waits for it is not to see that, and is
+    /// stopped first: it would go on to its next command.
     pub fn stop(&self) {
         self.signal_wrappers(Signal::SIGSTOP);
+        let stopped = |pid: &i32| !matches!(system::state(*pid), Some('R' | 'S' | 'D'));
+        wait_until(Duration::from_millis(200), || self.wrappers.iter().all(stopped));
         self.signal(Signal::SIGSTOP);
     }
 
@@ -296,6 +318,9 @@ impl Grace<'_> {
 
 impl Drop for Subject {
     fn drop(&mut self) {
+        if let Some(status) = self.ended().filter(|_| !self.may_end.get()) {
+            self.unasked.set(Some(status));
+        }
         let deadline = Instant::now() + Duration::from_secs(5);
         loop {
             let (zombies, alive): (Vec<_>, Vec<_>) = self.family().into_iter().partition(Process::is_zombie);

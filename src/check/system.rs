@@ -164,8 +164,13 @@ pub fn next_descriptor(pid: i32) -> Option<u64> {
     (0..).find(|fd| !open.contains(fd))
 }
 
-/// Whether something listens on a TCP port where a client of 127.0.0.1 or ::1 reaches it: the kernel's table is asked,
-/// since to connect would be to be a client.
+/// Whether something listens on a TCP port anywhere on this machine.
+pub fn listens_anywhere(port: u16) -> bool {
+    if cfg!(target_os = "linux") { !sockets(port, "0A").is_empty() } else { netstat_shows(port, "LISTEN") }
+}
+
+/// Whether something listens on a TCP port where (on Linux) a client of 127.0.0.1 or ::1 reaches it: the kernel's table
+/// is asked, since to connect would be to be a client.
 pub fn listens(port: u16) -> bool {
     if !cfg!(target_os = "linux") {
         return netstat_shows(port, "LISTEN");
@@ -178,6 +183,7 @@ pub fn listens(port: u16) -> bool {
         v4.clone(),
         none.repeat(4),
         none.repeat(3) + &word([0, 0, 0, 1]),
+        none.repeat(2) + &mapped + &none,
         none.repeat(2) + &mapped + &v4,
     ];
     sockets(port, "0A").iter().any(|address| here.contains(address))

@@ -31,7 +31,7 @@ impl Text {
                     let digits: String = rest.by_ref().take(2).map(char::from).collect();
                     let are_two = digits.len() == 2 && digits.bytes().all(|digit| digit.is_ascii_hexdigit());
                     let byte = u8::from_str_radix(&digits, 16).ok().filter(|_| are_two);
-                    byte.ok_or_else(|| format!("\\x{digits} is not a byte: two hexadecimal digits are"))?
+                    byte.ok_or("two hexadecimal digits follow \\x")?
                 }
                 (b'\\', _) => return Err("a backslash begins \\n, \\r, \\t, \\0, \\\\ or \\xNN".into()),
                 (byte, _) => byte,

@@ -5,10 +5,11 @@ use std::time::Duration;
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 
+use crate::check::conversation::whole_answer;
 use crate::check::experiment::Experiment;
 use crate::check::peer::Peer;
 use crate::check::subject::{Subject, pass};
-use crate::check::verdict::{Outcome, fails, holds};
+use crate::check::verdict::{Outcome, fails, fails_unless, holds};
 
 /// What all that survive have in common.
 pub fn survived(lab: &Experiment<'_>, server: &mut Subject, what: &str) -> Outcome {
@@ -16,6 +17,7 @@ pub fn survived(lab: &Experiment<'_>, server: &mut Subject, what: &str) -> Outco
     // it may close its listening socket for a moment, so that clients go elsewhere meanwhile
     let listens = server.wait_listening(lab.timeout());
     if let Some(status) = server.ended() {
+        server.may_end();
         return fails(expected, format!("the server has ended: {status}"));
     }
     if !listens {
@@ -30,7 +32,7 @@ pub fn survived(lab: &Experiment<'_>, server: &mut Subject, what: &str) -> Outco
 
 /// Signals and stops cut calls short, in the parent and in a child.
 pub fn interrupted_calls(lab: &Experiment<'_>) -> Outcome {
-    let mut server = lab.start()?;
+    let mut server = lab.start_in_sight()?;
     let greets = lab.greets(&server);
     let mut client = lab.dial(&server)?;
     server.wait_until(Duration::from_millis(300), || !server.is_at_rest());
@@ -55,17 +57,49 @@ pub fn interrupted_calls(lab: &Experiment<'_>) -> Outcome {
     survived(lab, &mut server, "SIGCHLD and stops, to parent and child")
 }
 
-/// A client that resets the connection in the middle of its message.
+/// Clients that reset the connection, in the middle of their message or when they have said everything.
 pub fn reset_client(lab: &Experiment<'_>) -> Outcome {
     let mut server = lab.start()?;
-    for _ in 0..5 {
-        if let Ok(mut peer) = lab.dial(&server) {
+    // what clients leave that do not reset is another check's
+    let usual = processes_left(&server, || (0..RESETS).for_each(|_| drop(whole_answer(lab, &server))));
+    let left = processes_left(&server, || {
+        (0..RESETS).filter_map(|_| lab.dial(&server).ok()).for_each(|mut peer| {
             peer.send(&lab.message()[..lab.message().len().min(1)]);
+            peer.reset();
+        });
+    });
+    lab.step("five clients write() a byte, and reset the connection");
+    if usual < RESETS && left >= RESETS && server.ended().is_none() {
+        return fails_unless(
+            "_exit() at each end of the child, after an error too: it must not come back to accept()",
+            "its children end with clients that reset",
+            format!("{left} processes more are there after {RESETS} resets"),
+        );
+    }
+    // the reset is there before the first write(), and the end of file before the reset: that write() raises SIGPIPE
+    server.stop();
+    for _ in 0..RESETS {
+        if let Ok(mut peer) = Peer::dial(server.port, lab.timeout()) {
+            peer.send(lab.message());
+            peer.half_close();
             peer.reset();
         }
     }
-    lab.step("five clients write() a byte, and reset the connection");
-    survived(lab, &mut server, "five resets")
+    server.go_on();
+    lab.step("five clients write(), shutdown(SHUT_WR), and reset, while the server is stopped");
+    survived(lab, &mut server, "resets")
+}
+
+/// So many clients reset each time.
+const RESETS: usize = 5;
+
+/// How many processes are there for good, when something has happened, that were not before.
+fn processes_left(server: &Subject, happens: impl FnOnce()) -> usize {
+    let before = server.busy_children();
+    happens();
+    let more = || server.busy_children().saturating_sub(before);
+    server.wait_until(Duration::from_secs(1), || more() < RESETS);
+    more()
 }
 
 /// A client that is gone before the server accepts it.

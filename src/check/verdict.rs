@@ -42,12 +42,14 @@ pub struct Failure {
     pub seen: String,
     /// What mends this one, where it is not what mends most that fail the check.
     pub mend: Option<&'static str>,
+    /// Why it matters, likewise.
+    pub why: Option<&'static str>,
 }
 
 impl Failure {
     /// What was expected, and what was seen.
     pub fn new(expected: impl Display, seen: impl Display) -> Failure {
-        Failure { expected: expected.to_string(), seen: seen.to_string(), mend: None }
+        Failure { expected: expected.to_string(), seen: seen.to_string(), mend: None, why: None }
     }
 }
 
@@ -72,6 +74,21 @@ pub fn not_observable(why: impl Display) -> Outcome {
 }
 
 impl Verdict {
+    /// The same of a server that has ended meanwhile, which nobody had asked for: the mistake is not what it looks like.
+    pub fn of_one_that_ended(self, status: impl Display) -> Verdict {
+        let (expected, seen) = match self {
+            Verdict::Fails(failure) => (failure.expected, format!("{}: ", failure.seen)),
+            Verdict::Holds(_) | Verdict::NotObservable(_) => ("the server goes on".into(), String::new()),
+        };
+        Verdict::Fails(Failure {
+            mend: Some(
+                "end no server for what one client does, nor for a call that fails: say so, and go on",
+            ),
+            why: Some("a server that has ended serves nobody"),
+            ..Failure::new(expected, format!("{seen}the server has ended: {status}"))
+        })
+    }
+
     /// What is wrong, if something is.
     pub fn failure(&self) -> Option<&Failure> {
         match self {

@@ -242,19 +242,19 @@ impl Parent {
 
     fn heed_stop(&mut self, signal: Option<Signal>, now: Instant) {
         let signals = stops_asked();
-        match (&mut self.stop, signal) {
-            (None, None) => {}
-            (None, Some(signal)) => self.begin_stop(log::SignalName(signal as i32), now),
-            (Some(stop), _) => match stop.step(signals, now) {
-                Step::Wait => {}
-                step => {
-                    self.refuse_all("stopping");
-                    self.children.end_all(now, "stopping");
-                    if step == Step::Kill {
-                        self.children.wait_no_longer(now);
-                    }
-                }
-            },
+        if self.stop.is_none()
+            && let Some(signal) = signal
+        {
+            self.begin_stop(log::SignalName(signal as i32), now);
+        }
+        // at once where there is no grace
+        let step = self.stop.as_mut().map_or(Step::Wait, |stop| stop.step(signals, now));
+        if step != Step::Wait {
+            self.refuse_all("stopping");
+            self.children.end_all(now, "stopping");
+        }
+        if step == Step::Kill {
+            self.children.wait_no_longer(now);
         }
     }
 
@@ -265,14 +265,9 @@ impl Parent {
         if noted.is_none() && self.reaper.due().is_none_or(|due| due > now) {
             return;
         }
-        loop {
-            self.ended.clear();
-            self.reaper.reap(noted, now, &mut self.ended);
-            (0..self.ended.len()).for_each(|n| self.one_ended(self.ended[n], now));
-            if !self.ended.is_full() {
-                break;
-            }
-        }
+        self.ended.clear();
+        self.reaper.reap(noted, now, &mut self.ended);
+        (0..self.ended.len()).for_each(|n| self.one_ended(self.ended[n], now));
     }
 
     fn one_ended(&mut self, ended: Ended, now: Instant) {

@@ -25,7 +25,7 @@ pub trait Reaper {
     fn born(&mut self, pid: i32, now: Instant);
 
     /// SIGCHLD has come, and may have named a child, or a look that was put off is due: give one after the
-    /// other who has ended. Where that fills the list, there may be more.
+    /// other who has ended. Where that fills the list, a look for the others is due at once.
     fn reap(&mut self, named: Option<i32>, now: Instant, ended: &mut Unforked<Ended>);
 
     /// When to look again though no signal comes.
@@ -46,7 +46,7 @@ impl Room {
     pub fn of(kind: Kind) -> Room {
         match kind {
             Kind::Hint => Room::Hint(Hint::default()),
-            Kind::Sigchld => Room::Sweep(Sweep),
+            Kind::Sigchld => Room::Sweep(Sweep::default()),
         }
     }
 }

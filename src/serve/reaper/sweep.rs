@@ -5,21 +5,25 @@ use std::time::Instant;
 use crate::ffi::{Ended, Unforked, wait4};
 use crate::serve::reaper::Reaper;
 
-/// Keeps nothing: the kernel knows.
-pub struct Sweep;
+/// Keeps nothing of children: the kernel knows.
+#[derive(Default)]
+pub struct Sweep {
+    due: Option<Instant>,
+}
 
 impl Reaper for Sweep {
     fn born(&mut self, _pid: i32, _now: Instant) {}
 
-    fn reap(&mut self, _named: Option<i32>, _now: Instant, ended: &mut Unforked<Ended>) {
+    fn reap(&mut self, _named: Option<i32>, now: Instant, ended: &mut Unforked<Ended>) {
         while !ended.is_full()
             && let Some(child) = wait4(-1)
         {
             ended.push(child);
         }
+        self.due = ended.is_full().then_some(now);
     }
 
     fn due(&self) -> Option<Instant> {
-        None
+        self.due
     }
 }
