@@ -165,7 +165,7 @@ pub fn half_close(lab: &Experiment<'_>) -> Outcome {
 
 /// The answer to a client that half-closes only after it, and only where the server does not: one that does so before
 /// may lose it.
-pub fn whole_answer(lab: &Experiment<'_>, server: &Subject) -> Result<Answer, Cut> {
+fn whole_answer(lab: &Experiment<'_>, server: &Subject) -> Result<Answer, Cut> {
     let mut peer = lab.dial(server)?;
     peer.send(lab.message());
     let mut answer = lab.hear(server, &mut peer);
