@@ -30,7 +30,7 @@ fn handler_answers_on_pipes_and_ends_its_output_while_the_client_is_there() {
     assert_eq!(running.try_wait(), None);
     drop(client);
     assert!(running.wait().success());
-    assert_eq!(running.stderr(), "");
+    assert_eq!(running.all_stderr(), b"");
 }
 
 #[test]

@@ -35,7 +35,7 @@ fn what_was_found_is_not_lost_when_the_rest_is_cut_short() {
         });
         running.signal(Signal::SIGINT);
         assert_eq!(running.wait().code(), Some(130), "{format}: {}", running.stderr());
-        let found = running.stdout();
+        let found = String::from_utf8_lossy(&running.all_stdout()).into_owned();
         assert!(found.contains("answers") && found.ends_with(ends), "{format}: {found}");
         if format == "json" && crate::support::has("python3", "python3") {
             let query = "import json, sys

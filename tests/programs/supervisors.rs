@@ -74,6 +74,6 @@ fn a_supervisor_is_told_when_clients_may_come_and_when_no_more() {
         assert_eq!(reader.stdout(), "bound\nREADY=1\n");
         server.stop();
         assert!(reader.wait().success());
-        assert_eq!(reader.stdout(), "bound\nREADY=1\nSTOPPING=1\n");
+        assert_eq!(reader.all_stdout(), b"bound\nREADY=1\nSTOPPING=1\n");
     }
 }
