@@ -2,7 +2,8 @@
 
 use std::process::Command;
 
-use crate::support::examiner::{Findings, check};
+use crate::python::{ANSWER, NO_CHILDREN, assert_found, assert_holds, forking, found_of};
+use crate::support::examiner::check;
 use crate::{PRISE, assert_nothing_left};
 
 #[test]
@@ -45,9 +46,6 @@ while True:
 
 #[test]
 fn a_server_may_stop_listening_for_a_moment_when_descriptors_run_out() {
-    if !crate::support::has("python3", "python3") {
-        return;
-    }
     let careful = "import select, socket, sys, time
 def listening(): return socket.create_server(('', int(sys.argv[1])), backlog=100)
 s = listening()
@@ -66,25 +64,14 @@ while True:
     except OSError: pass
     c.close()
 ";
-    let only = ["--format", "tap", "--timeout", "10", "--only", "out-of-descriptors"];
-    let findings = check(&only, &["python3", "-c", careful, "{port}", "1.5"]);
-    assert_eq!(
-        (findings.code, findings.unseen().len()),
-        (Some(0), 0),
-        "{}{}",
-        findings.stdout,
-        findings.stderr
-    );
+    let found = |away| found_of("out-of-descriptors", &[], &["python3", "-c", careful, "{port}", away]);
+    assert_holds(found("1.5"));
     // but not for longer than an answer may take
-    let findings = check(&only, &["python3", "-c", careful, "{port}", "30"]);
-    assert_eq!(findings.code, Some(1), "{}{}", findings.stdout, findings.stderr);
+    assert_found(found("30"), 1, &[]);
 }
 
 #[test]
 fn a_limit_that_forbids_poll_is_no_shortage_of_descriptors() {
-    if !crate::support::has("python3", "python3") {
-        return;
-    }
     let bare = "import os, select, socket, sys, time
 s = socket.create_server(('', int(sys.argv[1])), backlog=100)
 rest, wake = os.pipe()
@@ -104,107 +91,8 @@ while True:
     except OSError: pass
     c.close()
 ";
-    let only = ["--format", "tap", "--timeout", "10", "--only", "out-of-descriptors"];
-    let findings = check(&only, &["python3", "-c", bare, "{port}"]);
-    let found = (findings.code, findings.unseen());
-    assert_eq!(found, (Some(0), vec!["out-of-descriptors"]), "{}{}", findings.stdout, findings.stderr);
-}
-
-#[test]
-fn a_server_may_log_how_many_clients_it_has() {
-    if !crate::support::has("python3", "python3") {
-        return;
-    }
-    // children that take longer to end on a terminal than on a pipe
-    let counting = "import os, signal, socket, sys, time
-children = 0
-def reap(*_):
-    global children
-    try:
-        while os.waitpid(-1, os.WNOHANG)[0]: children -= 1
-    except ChildProcessError: pass
-s = socket.create_server(('', int(sys.argv[1])), backlog=100)
-signal.signal(signal.SIGCHLD, reap)
-while True:
-    c, _ = s.accept()
-    children += 1
-    print('clients:', children, flush=True)
-    if os.fork() == 0:
-        try:
-            c.recv(255)
-            c.sendall(b'ok')
-        except OSError: pass
-        if sys.stdout.isatty(): time.sleep(0.2)
-        os._exit(0)
-    c.close()
-";
-    let findings = check(
-        &["--format", "tap", "--timeout", "10", "--only", "log-once"],
-        &["python3", "-c", counting, "{port}"],
-    );
-    assert_eq!(
-        (findings.code, findings.unseen().len()),
-        (Some(0), 0),
-        "{}{}",
-        findings.stdout,
-        findings.stderr
-    );
-}
-
-#[test]
-fn a_log_with_the_time_in_each_line_is_not_blamed_for_it() {
-    if !crate::support::has("python3", "python3") {
-        return;
-    }
-    let stamped = "import os, signal, socket, sys, time
-signal.signal(signal.SIGCHLD, signal.SIG_IGN)
-s = socket.create_server(('', int(sys.argv[1])), backlog=100)
-while True:
-    c, _ = s.accept()
-    print(time.time_ns(), 'a client has come', flush=True)
-    if os.fork() == 0:
-        try:
-            c.recv(255)
-            c.sendall(b'ok')
-        except OSError: pass
-        os._exit(0)
-    c.close()
-";
-    // nobody waits for its children, nor need anybody
-    let only = ["--format", "tap", "--timeout", "10", "--only", "log-once,no-zombies"];
-    let findings = check(&only, &["python3", "-c", stamped, "{port}"]);
-    let found = (findings.code, findings.unseen().len());
-    assert_eq!(found, (Some(0), 0), "{}{}", findings.stdout, findings.stderr);
-}
-
-#[test]
-fn a_log_that_a_clock_fills_is_not_blamed_for_it() {
-    if !crate::support::has("python3", "python3") {
-        return;
-    }
-    // three times as slow on a pipe, so that there the clock says more
-    let beats = "import select, socket, sys, time
-s = socket.create_server(('', int(sys.argv[1])), backlog=100)
-slow = 0 if sys.stdout.isatty() else 0.3
-while True:
-    print('alive', flush=True)
-    if not select.select([s], [], [], 0.05)[0]: continue
-    c, _ = s.accept()
-    for _ in range(6):
-        time.sleep(slow / 6)
-        print('alive', flush=True)
-    try:
-        c.recv(255)
-        c.sendall(b'ok')
-    except OSError: pass
-    c.close()
-";
-    let findings = check(
-        &["--format", "tap", "--timeout", "10", "--only", "log-once"],
-        &["python3", "-c", beats, "{port}"],
-    );
-    let found = (findings.code, findings.unseen().len());
-    assert_eq!(found, (Some(0), 0), "{}{}", findings.stdout, findings.stderr);
+    let only = "out-of-descriptors";
+    assert_found(found_of(only, &[], &["python3", "-c", bare, "{port}"]), 0, &[only]);
 }
 
 #[test]
@@ -257,27 +145,6 @@ fn a_wrong_expectation_is_not_the_servers_every_fault() {
 }
 
 #[test]
-fn nothing_is_said_of_an_answer_or_a_log_that_there_is_not() {
-    if !crate::support::has("python3", "python3") {
-        return;
-    }
-    let silent = "import socket, sys
-s = socket.create_server(('', int(sys.argv[1])))
-while True:
-    c, _ = s.accept()
-    try:
-        while c.recv(255): pass
-    except OSError: pass
-    c.close()
-";
-    let findings = check(
-        &["--format", "tap", "--timeout", "10", "--only", "own-memory,log-once"],
-        &["python3", "-c", silent, "{port}"],
-    );
-    assert_eq!(findings.unseen().len(), 2, "{}", findings.stdout);
-}
-
-#[test]
 fn who_ignores_sigchld_does_not_make_the_examiner_or_the_server_ignore_it() {
     if !crate::support::has("perl", "perl-base") {
         return;
@@ -290,21 +157,6 @@ fn who_ignores_sigchld_does_not_make_the_examiner_or_the_server_ignore_it() {
     assert_eq!(output.status.code(), Some(1), "{output:?}");
     let found = String::from_utf8_lossy(&output.stdout);
     assert!(found.contains("not ok 1 - no-zombies") && found.contains("\nok 2 - stops"), "{found}");
-}
-
-/// What some checks find of a server in Python; none where there is no Python.
-fn found_of(only: &str, more: &[&str], server: &[&str]) -> Option<Findings> {
-    let options = ["--format", "tap", "--timeout", "10", "--only", only];
-    let found = || check(&[&options, more].concat(), server);
-    crate::support::has("python3", "python3").then(found)
-}
-
-/// They hold, and none of them was not to be seen.
-#[track_caller]
-fn assert_holds(findings: Option<Findings>) {
-    let Some(findings) = findings else { return };
-    let found = (findings.code, findings.unseen().len());
-    assert_eq!(found, (Some(0), 0), "{}{}", findings.stdout, findings.stderr);
 }
 
 #[test]
@@ -353,11 +205,8 @@ while True:
     except OSError: pass
     c.close()
 ";
-    let Some(findings) = found_of("out-of-descriptors", &[], &["python3", "-c", busy, "{port}"]) else {
-        return;
-    };
-    let found = (findings.code, findings.unseen());
-    assert_eq!(found, (Some(0), vec!["out-of-descriptors"]), "{}{}", findings.stdout, findings.stderr);
+    let only = "out-of-descriptors";
+    assert_found(found_of(only, &[], &["python3", "-c", busy, "{port}"]), 0, &[only]);
 }
 
 #[test]
@@ -391,45 +240,21 @@ while True:
     c.close()
 ";
     let only = "out-of-descriptors,parent:accept=EMFILE,parent:accept=ENFILE";
-    let Some(findings) = found_of(only, &[], &["python3", "-c", reserve, "{port}"]) else { return };
-    let found = (findings.code, findings.unseen());
-    let unseen = vec!["parent:accept=EMFILE", "parent:accept=ENFILE"];
-    assert_eq!(found, (Some(0), unseen), "{}{}", findings.stdout, findings.stderr);
+    let unseen = ["parent:accept=EMFILE", "parent:accept=ENFILE"];
+    assert_found(found_of(only, &[], &["python3", "-c", reserve, "{port}"]), 0, &unseen);
 }
 
 #[test]
 fn an_answer_that_comes_as_its_message_does_is_one_answer() {
-    let louder = "import os, signal, socket, sys
-signal.signal(signal.SIGCHLD, signal.SIG_IGN)
-s = socket.create_server(('', int(sys.argv[1])), backlog=100)
-while True:
-    c, _ = s.accept()
-    if os.fork() == 0:
-        try:
-            while piece := c.recv(1000): c.sendall(piece.upper())
-        except OSError: pass
-        os._exit(0)
-    c.close()
-";
+    let louder = forking(NO_CHILDREN, "pass", "while piece := c.recv(1000): c.sendall(piece.upper())");
     let text = ["--send", "hello\\n", "--expect", "HEL"];
-    assert_holds(found_of("answers,pieces", &text, &["python3", "-c", louder, "{port}"]));
+    assert_holds(found_of("answers,pieces", &text, &["python3", "-c", &louder, "{port}"]));
 }
 
 #[test]
 fn an_answer_to_each_piece_is_not_one_answer() {
-    let each = "import os, signal, socket, sys
-signal.signal(signal.SIGCHLD, signal.SIG_IGN)
-s = socket.create_server(('', int(sys.argv[1])), backlog=100)
-while True:
-    c, _ = s.accept()
-    if os.fork() == 0:
-        try:
-            while c.recv(1000): c.sendall(b'ok')
-        except OSError: pass
-        os._exit(0)
-    c.close()
-";
-    let Some(findings) = found_of("answers,pieces", &[], &["python3", "-c", each, "{port}"]) else { return };
+    let each = forking(NO_CHILDREN, "pass", "while c.recv(1000): c.sendall(b'ok')");
+    let Some(findings) = found_of("answers,pieces", &[], &["python3", "-c", &each, "{port}"]) else { return };
     assert_eq!(findings.failed(), ["pieces"], "{}{}", findings.stdout, findings.stderr);
 }
 
@@ -494,22 +319,9 @@ while True:
 
 #[test]
 fn a_pool_of_descriptors_grows_and_then_does_not() {
-    let pool = "import os, signal, socket, sys
-signal.signal(signal.SIGCHLD, signal.SIG_IGN)
-s = socket.create_server(('', int(sys.argv[1])), backlog=100)
-pool = []
-while True:
-    c, _ = s.accept()
-    if len(pool) < 40: pool.append(os.open('/dev/null', os.O_RDONLY))
-    if os.fork() == 0:
-        try:
-            c.recv(255)
-            c.sendall(b'ok')
-        except OSError: pass
-        os._exit(0)
-    c.close()
-";
-    assert_holds(found_of("descriptors", &[], &["python3", "-c", pool, "{port}"]));
+    let grows = "if len(pool) < 40: pool.append(os.open('/dev/null', os.O_RDONLY))";
+    let pool = forking(&format!("{NO_CHILDREN}; pool = []"), grows, ANSWER);
+    assert_holds(found_of("descriptors", &[], &["python3", "-c", &pool, "{port}"]));
 }
 
 #[test]

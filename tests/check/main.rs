@@ -7,6 +7,8 @@ mod support;
 mod command_line;
 mod examiner;
 mod innocent;
+mod logs;
+mod python;
 mod report;
 mod subjects;
 

@@ -1,5 +1,6 @@
 //! Subjects that are no servers, or that are wrong in a way of their own: a clear verdict, in bounded time.
 
+use crate::python::{ANSWER, forking, said_of};
 use crate::support::examiner::check;
 use crate::{PRISE, assert_nothing_left};
 
@@ -90,12 +91,6 @@ fn another_server_on_the_port_is_not_examined_in_its_place() {
     assert!(findings.stderr.contains(&said), "{}", findings.stderr);
 }
 
-/// What some checks say of a server in Python; none where there is no Python.
-fn said_of(only: &str, source: &str) -> Option<String> {
-    let found = || check(&["--timeout", "10", "--only", only], &["python3", "-c", source, "{port}"]);
-    crate::support::has("python3", "python3").then(|| found().stdout)
-}
-
 #[test]
 fn a_thread_that_writes_to_a_client_that_has_reset_ends_its_server() {
     let threads = "import signal, socket, sys, threading
@@ -134,20 +129,8 @@ while True:
 
 #[test]
 fn of_a_server_that_has_ended_it_is_said_and_nothing_else() {
-    let ends = "import os, signal, socket, sys
-signal.signal(signal.SIGCHLD, lambda *_: os._exit(7))
-s = socket.create_server(('', int(sys.argv[1])), backlog=100)
-while True:
-    c, _ = s.accept()
-    if os.fork() == 0:
-        try:
-            c.recv(255)
-            c.sendall(b'ok')
-        except OSError: pass
-        os._exit(0)
-    c.close()
-";
-    let Some(said) = said_of("descriptors,keeps-serving,fork-fails", ends) else { return };
+    let ends = forking("signal.signal(signal.SIGCHLD, lambda *_: os._exit(7))", "pass", ANSWER);
+    let Some(said) = said_of("descriptors,keeps-serving,fork-fails", &ends) else { return };
     let seen = said.matches("the server has ended: exit status: 7").count();
     assert_eq!((seen, said.matches("FAILS").count()), (3, 3), "{said}");
 }
