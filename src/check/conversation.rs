@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use crate::check::experiment::Experiment;
-use crate::check::peer::{Answer, End};
+use crate::check::peer::{Answer, End, Peer};
 use crate::check::subject::{Subject, pass};
 use crate::check::verdict::{Cut, Outcome, fails, fails_unless, holds, not_observable};
 use crate::error::Error;
@@ -121,7 +121,7 @@ pub fn pieces(lab: &Experiment<'_>) -> Outcome {
         server.wait_until(BEFORE_READ, || !server.has_work());
         peer.read_on(&mut came, SOON, |_| false);
         // a server may send back what it makes of each byte, as it comes: then the pieces make up the whole
-        let streams = came.len() > until_then && came == answer_until_silence(lab, &server)?;
+        let streams = came.len() > until_then && came == answer_so_far(lab, &server)?.1.bytes;
         return if streams {
             holds("each piece was answered as it came, by a piece of the answer to the whole message")
         } else {
@@ -136,13 +136,13 @@ pub fn pieces(lab: &Experiment<'_>) -> Outcome {
     }
 }
 
-/// What has come when no more comes for a while.
-fn answer_until_silence(lab: &Experiment<'_>, server: &Subject) -> Result<Vec<u8>, Cut> {
+/// What has come when no more comes for a while, and the client, which may ask for the rest.
+fn answer_so_far(lab: &Experiment<'_>, server: &Subject) -> Result<(Peer, Answer), Cut> {
     let mut peer = lab.dial(server)?;
     peer.send(lab.message());
-    let mut bytes = lab.hear(server, &mut peer).bytes;
-    peer.read_on(&mut bytes, SOON, |_| false);
-    Ok(bytes)
+    let mut answer = lab.hear(server, &mut peer);
+    answer.end = peer.read_on(&mut answer.bytes, SOON, |_| false);
+    Ok((peer, answer))
 }
 
 /// A client that has half-closed still gets its answer.
@@ -166,10 +166,7 @@ pub fn half_close(lab: &Experiment<'_>) -> Outcome {
 /// The answer to a client that half-closes only after it, and only where the server does not: one that does so before
 /// may lose it.
 fn whole_answer(lab: &Experiment<'_>, server: &Subject) -> Result<Answer, Cut> {
-    let mut peer = lab.dial(server)?;
-    peer.send(lab.message());
-    let mut answer = lab.hear(server, &mut peer);
-    answer.end = peer.read_on(&mut answer.bytes, SOON, |_| false);
+    let (mut peer, mut answer) = answer_so_far(lab, server)?;
     if answer.end == End::Silence {
         peer.half_close();
         let rest = lab.hear_to_end(server, &mut peer);

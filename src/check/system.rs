@@ -186,20 +186,12 @@ pub fn listens(port: u16) -> bool {
         none.repeat(2) + &mapped + &none,
         none.repeat(2) + &mapped + &v4,
     ];
-    sockets(port, "0A").iter().any(|address| here.contains(address))
+    sockets(port, "0A").iter().any(|socket| here.contains(&socket.address))
 }
 
 /// The sockets that listen on a TCP port, as links in /proc/PID/fd name them; none where that cannot be seen.
 pub fn listening_sockets(port: u16) -> Vec<String> {
-    let ours = format!(":{port:04X}");
-    let tables =
-        ["/proc/net/tcp", "/proc/net/tcp6"].iter().filter_map(|table| fs::read_to_string(table).ok());
-    let socket = |line: &str| {
-        let fields: Vec<&str> = line.split_whitespace().collect();
-        let listens = fields.get(1)?.ends_with(&ours) && fields.get(3) == Some(&"0A");
-        listens.then(|| Some(format!("socket:[{}]", fields.get(9)?))).flatten()
-    };
-    tables.flat_map(|table| table.lines().filter_map(socket).collect::<Vec<_>>()).collect()
+    sockets(port, "0A").iter().map(|socket| format!("socket:[{}]", socket.inode)).collect()
 }
 
 /// Whether a process has one of these open.
@@ -214,17 +206,27 @@ pub fn in_time_wait(port: u16) -> bool {
     if cfg!(target_os = "linux") { !sockets(port, "06").is_empty() } else { netstat_shows(port, "TIME_WAIT") }
 }
 
-/// The local addresses of the sockets of a local port in a state, both as /proc has them.
-fn sockets(port: u16, state: &str) -> Vec<String> {
+/// A line of the kernel's tables of TCP sockets.
+struct Socket {
+    /// Its local address, without the port, as /proc has it.
+    address: String,
+    /// Its inode; 0 where no process has it.
+    inode: String,
+}
+
+/// The sockets of a local port in a state, which /proc gives as two digits.
+fn sockets(port: u16, state: &str) -> Vec<Socket> {
     let ours = format!(":{port:04X}");
     let tables =
         ["/proc/net/tcp", "/proc/net/tcp6"].iter().filter_map(|table| fs::read_to_string(table).ok());
-    let address = |line: &str| {
+    let socket = |line: &str| {
         let mut fields = line.split_whitespace().skip(1);
-        let address = fields.next()?.strip_suffix(&ours)?;
-        (fields.nth(1) == Some(state)).then(|| address.to_string())
+        let address = fields.next()?.strip_suffix(&ours)?.to_string();
+        let is_in_state = fields.nth(1)? == state;
+        let inode = fields.nth(5)?.to_string();
+        is_in_state.then_some(Socket { address, inode })
     };
-    tables.flat_map(|table| table.lines().filter_map(address).collect::<Vec<_>>()).collect()
+    tables.flat_map(|table| table.lines().filter_map(socket).collect::<Vec<_>>()).collect()
 }
 
 fn netstat_shows(port: u16, state: &str) -> bool {

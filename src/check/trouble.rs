@@ -76,15 +76,10 @@ pub fn reset_client(lab: &Experiment<'_>) -> Outcome {
         );
     }
     // the reset is there before the first write(), and the end of file before the reset: that write() raises SIGPIPE
-    server.stop();
-    for _ in 0..2 {
-        if let Ok(mut peer) = Peer::dial(server.port, lab.timeout()) {
-            peer.send(lab.message());
-            peer.half_close();
-            peer.reset();
-        }
-    }
-    server.go_on();
+    reset_while_stopped(lab, &server, 2, |peer| {
+        peer.send(lab.message());
+        peer.half_close();
+    });
     lab.step("two clients write(), shutdown(SHUT_WR), and reset, while the server is stopped");
     survived(lab, &mut server, "resets")
 }
@@ -114,16 +109,22 @@ fn processes_left(server: &Subject, happens: impl FnOnce()) -> usize {
     more
 }
 
-/// A client that is gone before the server accepts it.
-pub fn vanished_client(lab: &Experiment<'_>) -> Outcome {
-    let mut server = lab.start()?;
+/// Clients that connect, do something, and reset before the server accepts them.
+fn reset_while_stopped(lab: &Experiment<'_>, server: &Subject, clients: usize, does: impl Fn(&mut Peer)) {
     server.stop();
-    for _ in 0..3 {
-        if let Ok(peer) = Peer::dial(server.port, lab.timeout()) {
+    for _ in 0..clients {
+        if let Ok(mut peer) = Peer::dial(server.port, lab.timeout()) {
+            does(&mut peer);
             peer.reset();
         }
     }
     server.go_on();
+}
+
+/// A client that is gone before the server accepts it.
+pub fn vanished_client(lab: &Experiment<'_>) -> Outcome {
+    let mut server = lab.start()?;
+    reset_while_stopped(lab, &server, 3, |_| {});
     lab.step("three clients connect and reset while the server is stopped");
     survived(lab, &mut server, "three clients that vanished before accept()")
 }
