@@ -174,6 +174,14 @@ impl Subject {
         self.may_end.set(false);
     }
 
+    /// How the server has ended, if it has. Its sockets are closed a moment before it can be waited for.
+    fn how_it_ended(&self) -> Option<ExitStatus> {
+        if !system::listens(self.port) {
+            wait_until(Duration::from_secs(1), || self.ended().is_some());
+        }
+        self.ended()
+    }
+
     /// It has a reason, or that it has ended has been said.
     pub fn may_end(&self) {
         self.may_end.set(true);
@@ -318,7 +326,9 @@ impl Grace<'_> {
 
 impl Drop for Subject {
     fn drop(&mut self) {
-        if let Some(status) = self.ended().filter(|_| !self.may_end.get()) {
+        if !self.may_end.get()
+            && let Some(status) = self.how_it_ended()
+        {
             self.unasked.set(Some(status));
         }
         let deadline = Instant::now() + Duration::from_secs(5);
