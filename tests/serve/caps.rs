@@ -154,7 +154,7 @@ fn a_child_is_told_to_end_when_its_time_is_over_and_its_group_is_killed_2_second
     clients[0].write_all(b"meek\n").unwrap();
     clients[1].write_all(b"stubborn\n").unwrap();
     wait_until("both have their grandchildren", || running(&sleep) == 4);
-    for (peer, signal, least, most) in [(&peers[0], "TERM", 1.0, 2.9), (&peers[1], "KILL", 3.0, 5.0)] {
+    for (peer, signal, least, most) in [(&peers[0], "TERM", 1.0, 6.0), (&peers[1], "KILL", 3.0, 9.0)] {
         let pattern = format!("prise: end pid=[0-9]+ peer={peer} signal={signal} seconds=([0-9.]+) ");
         let seconds: f64 = server.wait_log(&pattern).parse().expect("a number of seconds");
         assert!((least..most).contains(&seconds), "{seconds} s until SIG{signal}");

@@ -108,7 +108,7 @@ fn a_thousand_clients_that_go_together_end_their_children_and_delay_nobody(reape
         slowest = slowest.max(begin.elapsed());
         server.status().live == 1
     });
-    assert!(slowest < Duration::from_secs(3), "a client waited for {slowest:?}");
+    assert!(slowest < Duration::from_secs(6), "a client waited for {slowest:?}");
     assert_eq!(server.logged(" signal=TERM why=client-gone\n"), 1000);
     assert_eq!(finish(staying, b"still here\n"), b"still here\n");
     server.at_rest();

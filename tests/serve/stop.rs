@@ -9,7 +9,7 @@ use nix::unistd::Pid;
 
 use crate::fixture::{Reaper, Server, assert_closed, finish, is_root, marked_sleep, running, serve_under};
 use crate::strace::{Follow, Strace, can_attach};
-use crate::support::{has, wait_until};
+use crate::support::{assert_takes_less, has, wait_until};
 
 trials!(
     both: the_first_signal_closes_the_port_at_once_and_lets_children_finish,
@@ -56,8 +56,8 @@ fn the_first_signal_closes_the_port_at_once_and_lets_children_finish(reaper: Rea
         let begin = Instant::now();
         assert_eq!(finish(held, b"end"), b"end");
         let log = server.ended();
-        // the last child's end is the server's
-        assert!(begin.elapsed() < Duration::from_secs(2), "{:?}", begin.elapsed());
+        // the last child's end is the server's, long before the grace is over
+        assert!(begin.elapsed() < Duration::from_secs(8), "{:?}", begin.elapsed());
         assert!(
             log.ends_with("prise: stopped accepted=1 started=1 ended=1 refused=0 exhausted=0 lost-lines=0\n"),
             "{log}"
@@ -84,7 +84,7 @@ fn nobody_of_a_childs_group_outlives_the_grace(reaper: Reaper) {
     let log = server.ended();
     // one second of grace, and two between SIGTERM and SIGKILL
     assert!(begin.elapsed() >= Duration::from_millis(2990), "{:?}", begin.elapsed());
-    assert!(begin.elapsed() < Duration::from_secs(6), "{:?}", begin.elapsed());
+    assert!(begin.elapsed() < Duration::from_secs(10), "{:?}", begin.elapsed());
     assert_eq!(running(&sleep), 0);
     assert_eq!(log.matches(" signal=TERM why=stopping\n").count(), 5, "{log}");
     assert_eq!(log.matches(" signal=KILL why=still-there\n").count(), 5, "{log}");
@@ -149,6 +149,8 @@ fn a_child_that_may_not_be_signalled_is_told_of_and_not_waited_for(reaper: Reape
 
 /// How long signals that follow each other are apart, so that each counts.
 const APART: Duration = Duration::from_millis(150);
+/// Less than the two seconds between SIGTERM and SIGKILL, and the signals before.
+const AT_ONCE: Duration = Duration::from_millis(1700);
 
 fn the_third_signal_waits_for_nobody_who_may_not_be_killed(reaper: Reaper) {
     if !is_root() || !has("setpriv", "util-linux") {
@@ -156,19 +158,22 @@ fn the_third_signal_waits_for_nobody_who_may_not_be_killed(reaper: Reaper) {
     }
     let launcher = ["setpriv", "--bounding-set", "-all,+setuid,+setgid", "--"];
     let options = ["--user", "nobody", "--grace", "60"];
-    let mut server = Server::run(&mut serve_under(&launcher, reaper, &options, &["cat"]));
-    let held = server.connect();
-    server.only_child("cat");
-    for _ in 0..2 {
+    assert_takes_less(AT_ONCE, || {
+        let mut server = Server::run(&mut serve_under(&launcher, reaper, &options, &["cat"]));
+        let held = server.connect();
+        server.only_child("cat");
+        for _ in 0..2 {
+            server.signal(Signal::SIGTERM);
+            std::thread::sleep(APART);
+        }
+        let begin = Instant::now();
         server.signal(Signal::SIGTERM);
-        std::thread::sleep(APART);
-    }
-    let begin = Instant::now();
-    server.signal(Signal::SIGTERM);
-    server.wait_log("prise: stopped accepted=1 started=1 ended=0 ");
-    assert!(begin.elapsed() < Duration::from_millis(1500), "{:?}", begin.elapsed());
-    assert_eq!(finish(held, b"hello"), b"hello");
-    server.ended();
+        server.wait_log("prise: stopped accepted=1 started=1 ended=0 ");
+        let took = begin.elapsed();
+        assert_eq!(finish(held, b"hello"), b"hello");
+        server.ended();
+        took
+    });
 }
 
 fn signals_that_come_together_are_one(reaper: Reaper) {
@@ -207,29 +212,35 @@ fn the_second_signal_skips_the_wait(reaper: Reaper) {
 }
 
 fn the_third_signal_kills_at_once(reaper: Reaper) {
-    let (mut server, _held, sleep) = stubborn(reaper, "60", "trap '' TERM; SLEEP & SLEEP; :", 2);
-    server.signal(Signal::SIGTERM);
-    server.wait_log("prise: stopping ");
-    std::thread::sleep(APART);
-    server.signal(Signal::SIGTERM);
-    wait_until("both are told", || server.logged(" signal=TERM why=stopping\n") == 2);
-    std::thread::sleep(APART);
-    let begin = Instant::now();
-    server.signal(Signal::SIGTERM);
-    let log = server.ended();
-    assert!(begin.elapsed() < Duration::from_millis(1900), "{:?}", begin.elapsed());
-    wait_until("nobody of their groups is left", || running(&sleep) == 0);
-    assert_eq!(log.matches(" signal=KILL seconds=").count(), 2, "{log}");
+    assert_takes_less(AT_ONCE, || {
+        let (mut server, _held, sleep) = stubborn(reaper, "60", "trap '' TERM; SLEEP & SLEEP; :", 2);
+        server.signal(Signal::SIGTERM);
+        server.wait_log("prise: stopping ");
+        std::thread::sleep(APART);
+        server.signal(Signal::SIGTERM);
+        wait_until("both are told", || server.logged(" signal=TERM why=stopping\n") == 2);
+        std::thread::sleep(APART);
+        let begin = Instant::now();
+        server.signal(Signal::SIGTERM);
+        let log = server.ended();
+        let took = begin.elapsed();
+        wait_until("nobody of their groups is left", || running(&sleep) == 0);
+        assert_eq!(log.matches(" signal=KILL seconds=").count(), 2, "{log}");
+        took
+    });
 }
 
 fn no_grace_at_all_ends_children_at_once(reaper: Reaper) {
-    let (mut server, mut held, sleep) = stubborn(reaper, "0", "exec SLEEP", 2);
-    let begin = Instant::now();
-    server.signal(Signal::SIGTERM);
-    server.ended();
-    assert!(begin.elapsed() < Duration::from_millis(1900), "{:?}", begin.elapsed());
-    assert_eq!(running(&sleep), 0);
-    held.iter_mut().for_each(assert_closed);
+    assert_takes_less(AT_ONCE, || {
+        let (mut server, mut held, sleep) = stubborn(reaper, "0", "exec SLEEP", 2);
+        let begin = Instant::now();
+        server.signal(Signal::SIGTERM);
+        server.ended();
+        let took = begin.elapsed();
+        assert_eq!(running(&sleep), 0);
+        held.iter_mut().for_each(assert_closed);
+        took
+    });
 }
 
 /// Runs a program, takes its orphans on as init does, and waits for them: some inits take their time.
@@ -249,17 +260,20 @@ fn a_group_keeps_the_server_no_longer_than_there_is_somebody_in_it(reaper: Reape
     // the grandchild ends half a second after the child, by itself
     let script = "(trap '' TERM; echo ready; sleep 0.5; sleep 0.5) & sleep 97; :";
     let launcher = ["python3", "-c", INIT];
-    let command = &mut serve_under(&launcher, reaper, &["--grace", "0"], &["sh", "-c", script]);
-    let mut server = Server::run(command);
-    let parent: i32 = server.wait_log("prise: listening .* pid=([0-9]+) ").parse().expect("a process");
-    let mut held = server.connect();
-    held.read_exact(&mut [0; 6]).unwrap();
-    let begin = Instant::now();
-    kill(Pid::from_raw(parent), Signal::SIGTERM).expect("the server is there");
-    let log = server.ended();
-    assert!(begin.elapsed() < Duration::from_millis(1900), "{:?}", begin.elapsed());
-    assert!(begin.elapsed() > Duration::from_millis(400), "{:?}", begin.elapsed());
-    assert!(!log.contains("still-there"), "{log}");
+    assert_takes_less(AT_ONCE, || {
+        let command = &mut serve_under(&launcher, reaper, &["--grace", "0"], &["sh", "-c", script]);
+        let mut server = Server::run(command);
+        let parent: i32 = server.wait_log("prise: listening .* pid=([0-9]+) ").parse().expect("a process");
+        let mut held = server.connect();
+        held.read_exact(&mut [0; 6]).unwrap();
+        let begin = Instant::now();
+        kill(Pid::from_raw(parent), Signal::SIGTERM).expect("the server is there");
+        let log = server.ended();
+        let took = begin.elapsed();
+        assert!(took > Duration::from_millis(400), "{took:?}");
+        assert!(!log.contains("still-there") || took >= AT_ONCE, "{log}");
+        took
+    });
 }
 
 fn sighup_stops_unless_nohup_means_otherwise(reaper: Reaper) {

@@ -53,6 +53,13 @@ pub fn wait_until(what: &str, mut holds: impl FnMut() -> bool) {
     }
 }
 
+/// Something takes less than that: a busy machine may delay it, not three times in a row.
+#[track_caller]
+pub fn assert_takes_less(than: Duration, mut takes: impl FnMut() -> Duration) {
+    let times: Vec<Duration> = (0..3).map(|_| takes()).take_while(|time| *time >= than).collect();
+    assert!(times.len() < 3, "not less than {than:?}: {times:?}");
+}
+
 /// A C program of ours, built by the Makefile: `twin("server/fork")`.
 pub fn twin(program: &str) -> PathBuf {
     static BUILT: Once = Once::new();
