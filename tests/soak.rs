@@ -61,12 +61,13 @@ fn soak(program: &[PathBuf]) {
     let kinds = Kind::all();
     // lists have their length, and malloc its pages
     run(&server, &kinds, Duration::from_secs(1));
-    let (fds, memory) = (server.at_rest().fds, server.memory_kb());
+    let connected = || kinds.iter().map(|kind| kind.connected.load(Relaxed)).sum();
+    let (fds, memory) = (server.at_rest(connected()).fds, server.memory_kb());
     run(&server, &kinds, duration());
-    let rest = server.at_rest();
+    let connected = connected();
+    let rest = server.at_rest(connected);
     let memory_after = server.memory_kb();
 
-    let connected: u64 = kinds.iter().map(|kind| kind.connected.load(Relaxed)).sum();
     let mut summary = format!("soak of {:.0?}: {}\n", duration(), rest.status);
     for kind in &kinds {
         let (connected, answered) = (kind.connected.load(Relaxed), kind.answered.load(Relaxed));
@@ -270,12 +271,12 @@ impl Server {
         self.said()
     }
 
-    /// Wait until nobody is served, and nobody is in the backlog.
-    fn at_rest(&self) -> Rest {
+    /// Wait until so many have come, and nobody is served, and nobody is in the backlog.
+    fn at_rest(&self, connected: u64) -> Rest {
         let mut rest = Rest { status: String::new(), fds: 0 };
-        wait_until("nobody is served", || {
+        wait_until(&format!("all of {connected} have been served"), || {
             rest.status = self.status();
-            rest.number("live") + rest.number("waiting") == 0
+            rest.number("accepted") >= connected && rest.number("live") + rest.number("waiting") == 0
         });
         wait_until("no child is left, nor a zombie", || children(self.pid()).is_empty());
         wait_until("every line is read", || self.lines[1].load(Relaxed) >= rest.number("ended"));

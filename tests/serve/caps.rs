@@ -120,7 +120,7 @@ fn a_source_that_came_too_fast_recovers_by_itself(reaper: Reaper) {
     let mut served = 0;
     let mut refused = 0;
     // it goes on trying, which does not put the next token off
-    while served < 6 {
+    while served < 6 || refused == 0 {
         let mut client = server.connect();
         // a client that is refused may have been closed by now
         let _ = client.write_all(b"hello");
@@ -137,10 +137,9 @@ fn a_source_that_came_too_fast_recovers_by_itself(reaper: Reaper) {
     }
     // three at once, and three more at one every two thirds of a second
     assert!(begin.elapsed() >= Duration::from_millis(1990), "{:?}", begin.elapsed());
-    assert!(refused > 0);
     assert_eq!(finish(connect_from("127.0.0.2", server.port), b"other"), b"other");
     let status = server.at_rest();
-    assert_eq!((status.started, status.refused), (7, refused));
+    assert_eq!((status.started, status.refused), (served + 1, refused));
     assert_eq!(server.logged(" why=rate\n") as u64, refused);
     server.stop();
 }
@@ -148,13 +147,13 @@ fn a_source_that_came_too_fast_recovers_by_itself(reaper: Reaper) {
 fn a_child_is_told_to_end_when_its_time_is_over_and_its_group_is_killed_2_seconds_later(reaper: Reaper) {
     let sleep = marked_sleep();
     let program = format!("read -r how; [ $how = meek ] || trap '' TERM; {sleep} & {sleep}");
-    let mut server = Server::start(reaper, &["--timeout", "1"], &["sh", "-c", &program]);
+    let mut server = Server::start(reaper, &["--timeout", "4"], &["sh", "-c", &program]);
     let mut clients = [server.connect(), server.connect()];
     let peers = [peer(&clients[0]), peer(&clients[1])];
     clients[0].write_all(b"meek\n").unwrap();
     clients[1].write_all(b"stubborn\n").unwrap();
     wait_until("both have their grandchildren", || running(&sleep) == 4);
-    for (peer, signal, least, most) in [(&peers[0], "TERM", 1.0, 6.0), (&peers[1], "KILL", 3.0, 9.0)] {
+    for (peer, signal, least, most) in [(&peers[0], "TERM", 4.0, 9.0), (&peers[1], "KILL", 6.0, 12.0)] {
         let pattern = format!("prise: end pid=[0-9]+ peer={peer} signal={signal} seconds=([0-9.]+) ");
         let seconds: f64 = server.wait_log(&pattern).parse().expect("a number of seconds");
         assert!((least..most).contains(&seconds), "{seconds} s until SIG{signal}");
@@ -168,14 +167,14 @@ fn a_child_is_told_to_end_when_its_time_is_over_and_its_group_is_killed_2_second
 }
 
 fn a_child_that_ends_in_time_is_told_nothing(reaper: Reaper) {
-    let mut server = Server::start(reaper, &["--timeout", "1"], &["cat"]);
+    let mut server = Server::start(reaper, &["--timeout", "3"], &["cat"]);
     for _ in 0..20 {
         assert_eq!(server.ask(b"hello"), b"hello");
     }
     let begin = Instant::now();
     let held = server.connect();
     server.wait_log(" signal=TERM why=timeout\n");
-    assert!(begin.elapsed() >= Duration::from_millis(990), "{:?}", begin.elapsed());
+    assert!(begin.elapsed() >= Duration::from_millis(2990), "{:?}", begin.elapsed());
     drop(held);
     server.at_rest();
     assert_eq!(server.stop().matches("prise: ending ").count(), 1);

@@ -10,7 +10,7 @@ use nix::unistd::Pid;
 use regex::Regex;
 
 use crate::fixture::{Reaper, Server, finish, offspring, serve, serve_under, stat_field};
-use crate::support::{DEADLINE, Running, has, start_piped};
+use crate::support::{DEADLINE, Running, has, start_piped, wait_until};
 
 trials!(
     both: a_socket_that_is_handed_over_is_served,
@@ -88,7 +88,7 @@ fn readiness_waits_for_room() {
     while others.send_to(b"STATUS=busy", &path).is_ok() {}
     let mut command = serve(Reaper::Hint, &[], &["cat"]);
     let server = Server::run(command.env("NOTIFY_SOCKET", &path));
-    assert_eq!(stat_field(server.pid(), 3), "S", "it waits");
+    wait_until("it sleeps, and does not give up", || stat_field(server.pid(), 3) == "S");
     while told(&supervisor) != "READY=1" {}
     assert_eq!(server.ask(b"x"), b"x");
     let log = server.stop();
@@ -196,6 +196,7 @@ fn readiness_and_the_end_are_told(reaper: Reaper) {
         assert_eq!(told(&socket), "READY=1");
         // what is ready answers
         assert_eq!(server.ask(b"x"), b"none\nx");
+        server.wait_children(0);
         let held = server.connect();
         server.wait_children(1);
         server.signal(nix::sys::signal::Signal::SIGTERM);

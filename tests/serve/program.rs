@@ -52,8 +52,12 @@ fn it_has_descriptors_0_1_and_2_and_no_other(reaper: Reaper) {
             entries.filter_map(|found| entry(found.expect("it can be read"))).collect()
         };
         // its own start opens and closes libraries
-        wait_until("three descriptors", || open().len() == 3);
-        let open = open();
+        let mut found = BTreeMap::new();
+        wait_until("three descriptors", || {
+            found = open();
+            found.len() == 3
+        });
+        let open = found;
         assert_eq!(open.keys().collect::<Vec<_>>(), ["0", "1", "2"]);
         assert!(open["0"].starts_with("socket:"), "{open:?}");
         assert_eq!(open["0"], open["1"]);

@@ -102,7 +102,7 @@ fn a_header_may_come_byte_by_byte(reaper: Reaper) {
         client.set_nodelay(true).unwrap();
         for byte in header {
             client.write_all(&[*byte]).unwrap();
-            std::thread::sleep(Duration::from_millis(2));
+            std::thread::sleep(Duration::from_micros(200));
         }
         assert_eq!(finish(client, b"what follows"), b"what follows");
     }

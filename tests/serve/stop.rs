@@ -108,7 +108,8 @@ fn a_child_that_has_left_its_group_does_not_outlive_the_grace(reaper: Reaper) {
 
 fn a_child_that_has_left_its_helper_in_its_group_does_not_outlive_the_grace(reaper: Reaper) {
     // to signal the group is no error, and does not reach the child
-    who_leaves_does_not_outlive_the_grace(reaper, "if (!fork()) { $SIG{TERM} = 'IGNORE'; sleep 97 } ");
+    let helper = "pipe(R, W); if (!fork()) { $SIG{TERM} = 'IGNORE'; close W; sleep 97 } close W; <R>; ";
+    who_leaves_does_not_outlive_the_grace(reaper, helper);
 }
 
 fn who_leaves_does_not_outlive_the_grace(reaper: Reaper, before: &str) {
@@ -120,10 +121,8 @@ fn who_leaves_does_not_outlive_the_grace(reaper: Reaper, before: &str) {
     let mut server = Server::start(reaper, &["--grace", "0"], &["perl", "-e", program]);
     let mut held = server.connect();
     held.read_exact(&mut [0; 4]).unwrap();
-    let begin = Instant::now();
     server.signal(Signal::SIGTERM);
     let log = server.ended();
-    assert!(begin.elapsed() < Duration::from_secs(5), "{:?}", begin.elapsed());
     assert!(log.contains(" signal=KILL seconds="), "{log}");
 }
 
@@ -137,10 +136,8 @@ fn a_child_that_may_not_be_signalled_is_told_of_and_not_waited_for(reaper: Reape
     let mut server = Server::run(&mut serve_under(&launcher, reaper, &options, &["cat"]));
     let held = server.connect();
     let child = server.only_child("cat");
-    let begin = Instant::now();
     server.signal(Signal::SIGTERM);
     server.wait_log("prise: stopped accepted=1 started=1 ended=0 ");
-    assert!(begin.elapsed() < Duration::from_secs(5), "{:?}", begin.elapsed());
     // nobody could end it, and its client is served
     assert_eq!(finish(held, b"hello"), b"hello");
     let log = server.ended();
@@ -162,8 +159,9 @@ fn the_third_signal_waits_for_nobody_who_may_not_be_killed(reaper: Reaper) {
         let mut server = Server::run(&mut serve_under(&launcher, reaper, &options, &["cat"]));
         let held = server.connect();
         server.only_child("cat");
-        for _ in 0..2 {
+        for said in ["stopping why=TERM ", "ending pid=[0-9]+ signal=TERM why=stopping\n"] {
             server.signal(Signal::SIGTERM);
+            server.wait_log(&format!("prise: {said}"));
             std::thread::sleep(APART);
         }
         let begin = Instant::now();
@@ -199,14 +197,12 @@ fn two_signals_are_one(reaper: Reaper) -> bool {
 }
 
 fn the_second_signal_skips_the_wait(reaper: Reaper) {
-    let (mut server, _held, sleep) = stubborn(reaper, "60", "SLEEP & SLEEP; :", 2);
-    let begin = Instant::now();
+    let (mut server, _held, sleep) = stubborn(reaper, "600", "SLEEP & SLEEP; :", 2);
     server.signal(Signal::SIGTERM);
-    server.wait_log("prise: stopping why=TERM live=2 grace=60\n");
+    server.wait_log("prise: stopping why=TERM live=2 grace=600\n");
     std::thread::sleep(APART);
     server.signal(Signal::SIGINT);
     let log = server.ended();
-    assert!(begin.elapsed() < Duration::from_secs(5), "{:?}", begin.elapsed());
     assert_eq!(running(&sleep), 0);
     assert_eq!(log.matches(" signal=TERM why=stopping\n").count(), 2, "{log}");
 }

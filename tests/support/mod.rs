@@ -22,6 +22,7 @@ use std::sync::{Mutex, Once};
 use std::thread;
 use std::time::{Duration, Instant};
 
+use nix::fcntl::{FcntlArg, FdFlag, fcntl};
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::sys::signal::{SigSet, Signal, killpg};
 use nix::sys::socket::{AddressFamily, SockFlag, SockType, SockaddrIn, bind, setsockopt, socket, sockopt};
@@ -152,6 +153,8 @@ pub fn free_port() -> u16 {
 fn can_be_bound(port: u16) -> bool {
     let socket =
         socket(AddressFamily::Inet, SockType::Stream, SockFlag::empty(), None).expect("a socket can be made");
+    // macOS has no SOCK_CLOEXEC
+    fcntl(&socket, FcntlArg::F_SETFD(FdFlag::FD_CLOEXEC)).expect("a flag can be set");
     bind(socket.as_raw_fd(), &SockaddrIn::new(0, 0, 0, 0, port)).is_ok()
 }
 
@@ -171,9 +174,20 @@ pub fn start(command: &mut Command) -> Running {
     blocked.thread_set_mask().expect("signals can be blocked again");
     let mut child = child
         .unwrap_or_else(|error| panic!("cannot start {}: {error}", command.get_program().to_string_lossy()));
-    let stdout = child.stdout.take().map(Stream::new);
-    let stderr = child.stderr.take().map(Stream::new);
+    let stdout = child.stdout.take().map(|pipe| Stream::new(enlarged(pipe)));
+    let stderr = child.stderr.take().map(|pipe| Stream::new(enlarged(pipe)));
     Running { child, stdout, stderr }
+}
+
+/// A pipe with room for what is written while a busy machine keeps its reader waiting: a server does not
+/// wait, and drops lines.
+fn enlarged<P: AsFd>(pipe: P) -> P {
+    #[cfg(target_os = "linux")]
+    {
+        // where it is refused, there is less room
+        let _ = fcntl(&pipe, FcntlArg::F_SETPIPE_SZ(1 << 20));
+    }
+    pipe
 }
 
 /// Start a command with stdin empty, and stdout and stderr piped.
