@@ -11,7 +11,7 @@ use std::net::{SocketAddr, SocketAddrV4, SocketAddrV6};
 use std::ops::{Deref, DerefMut};
 use std::os::fd::{AsRawFd, FromRawFd, OwnedFd};
 use std::ptr;
-use std::sync::atomic::{AtomicBool, AtomicI32, AtomicU32, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicI32, AtomicU32, AtomicU64, Ordering};
 use std::time::Duration;
 
 use libc::{hostent, in_addr, in_addr_t, pid_t, sockaddr_in, socklen_t};
@@ -522,6 +522,29 @@ pub fn malloc_trim() {
     }
 }
 
+/// So many zeros, or more, from the beginning of a page on, which nothing takes away.
+fn map(size: usize, flags: c_int) -> Result<ptr::NonNull<libc::c_void>> {
+    let (protection, flags) = (libc::PROT_READ | libc::PROT_WRITE, flags | libc::MAP_ANON);
+    // SAFETY: a mapping at an address that the kernel chooses changes no memory that is in use.
+    let address = unsafe { libc::mmap(ptr::null_mut(), size, protection, flags, -1, 0) };
+    if address == libc::MAP_FAILED {
+        return Err(Errno::last());
+    }
+    ptr::NonNull::new(address).ok_or(Errno::ENOMEM)
+}
+
+/// A counter that a process has in common with the children that it forks: `mmap(MAP_SHARED | MAP_ANON)`.
+///
+/// # Errors
+/// ENOMEM.
+///
+/// <https://pubs.opengroup.org/onlinepubs/9799919799/functions/mmap.html>
+pub fn shared_counter() -> Result<&'static AtomicU64> {
+    let zero = map(size_of::<AtomicU64>(), libc::MAP_SHARED)?;
+    // SAFETY: it is a zero, aligned, that nothing takes away, and whoever has it has it as an atomic.
+    Ok(unsafe { zero.cast().as_ref() })
+}
+
 /// A list of no more than a known length, that children made by fork do not have (Linux; elsewhere they have a copy).
 /// It is there for as long as the process.
 pub struct Unforked<T> {
@@ -539,26 +562,19 @@ impl<T: Copy> Unforked<T> {
     /// <https://man7.org/linux/man-pages/man2/madvise.2.html>
     pub fn with_room(room: usize) -> Result<Unforked<T>> {
         let size = room.max(1).checked_mul(size_of::<T>()).ok_or(Errno::ENOMEM)?;
-        let protection = libc::PROT_READ | libc::PROT_WRITE;
         // the BSDs reserve nothing for what is not written to
         #[cfg(target_os = "linux")]
-        let flags = libc::MAP_PRIVATE | libc::MAP_ANON | libc::MAP_NORESERVE;
+        let flags = libc::MAP_PRIVATE | libc::MAP_NORESERVE;
         #[cfg(not(target_os = "linux"))]
-        let flags = libc::MAP_PRIVATE | libc::MAP_ANON;
-        // SAFETY: a mapping at an address that the kernel chooses changes no memory that is in use.
-        let address = unsafe { libc::mmap(ptr::null_mut(), size, protection, flags, -1, 0) };
-        if address == libc::MAP_FAILED {
-            return Err(Errno::last());
-        }
+        let flags = libc::MAP_PRIVATE;
+        let first = map(size, flags)?;
         #[cfg(target_os = "linux")]
         // SAFETY: address and size are those of the mapping. No child refers to it, which has no memory there: what
         // runs after fork is given the recipe and the client, and never returns.
         unsafe {
-            libc::madvise(address, size, libc::MADV_DONTFORK);
+            libc::madvise(first.as_ptr(), size, libc::MADV_DONTFORK);
         }
-        // a mapping begins with a page, and so is aligned
-        let first = ptr::NonNull::new(address.cast()).ok_or(Errno::ENOMEM)?;
-        Ok(Unforked { first, room, len: 0 })
+        Ok(Unforked { first: first.cast(), room, len: 0 })
     }
 
     /// One more, if there is room.
@@ -623,6 +639,36 @@ impl<T> DerefMut for Unforked<T> {
     fn deref_mut(&mut self) -> &mut [T] {
         // SAFETY: the first len items are zeros or have been written, and only whoever has self has them.
         unsafe { std::slice::from_raw_parts_mut(self.first.as_ptr(), self.len) }
+    }
+}
+
+/// Write what there is room for, though the descriptor blocks: `pwritev2(fd, iov, 1, -1, RWF_NOWAIT)`. Nothing where
+/// that is not to be had: elsewhere than on Linux, and of a pipe before Linux 6.4.
+///
+/// # Errors
+/// EAGAIN where there is no room; and those of write(2).
+///
+/// <https://man7.org/linux/man-pages/man2/readv.2.html>
+pub fn write_nowait(fd: &impl AsRawFd, bytes: &[u8]) -> Option<Result<usize>> {
+    #[cfg(target_os = "linux")]
+    {
+        let iov = libc::iovec { iov_base: bytes.as_ptr().cast_mut().cast(), iov_len: bytes.len() };
+        let (fd, one, here) = (fd.as_raw_fd(), 1 as c_int, -1 as libc::c_long);
+        // the system call itself: not every libc that can be linked has the function
+        // SAFETY: the vector is of one, which names bytes that live until it returns and are only read.
+        let n = unsafe {
+            libc::syscall(libc::SYS_pwritev2, fd, &raw const iov, one, here, here, libc::RWF_NOWAIT)
+        };
+        match Errno::result(n) {
+            // an old kernel, or a filter of system calls that does not know it
+            Err(Errno::EOPNOTSUPP | Errno::ENOSYS | Errno::EINVAL | Errno::EPERM) => None,
+            written => Some(written.map(|n| n as usize)),
+        }
+    }
+    #[cfg(not(target_os = "linux"))]
+    {
+        let _ = (fd, bytes);
+        None
     }
 }
 

@@ -239,7 +239,7 @@ fn a_source_is_shown_as_its_address_or_its_64() {
 fn a_rate_is_two_positive_integers() {
     let form = "not N/SECONDS, such as 10/60";
     let clients = "N must be a whole number from 1 to 4294967295";
-    let seconds = "SECONDS must be a whole number from 1 up";
+    let seconds = "SECONDS must be a whole number from 1 to 18446744073709551615";
     let of = |clients, seconds| Ok(Rate { clients, per: Duration::from_secs(seconds) });
     for (text, parsed) in [
         ("10/60", of(10, 60)),

@@ -234,7 +234,7 @@ fn run_first(recipe: &Recipe) -> Errno {
 
 /// The files that a name may stand for, as a shell finds them.
 pub fn files(name: &CStr) -> Vec<CString> {
-    if name.to_bytes().contains(&b'/') {
+    if name.is_empty() || name.to_bytes().contains(&b'/') {
         return vec![name.into()];
     }
     let path = std::env::var_os("PATH").unwrap_or_else(|| "/usr/local/bin:/usr/bin:/bin".into());

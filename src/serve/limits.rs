@@ -74,7 +74,8 @@ impl FromStr for Rate {
     fn from_str(text: &str) -> Result<Rate, &'static str> {
         let (clients, seconds) = text.split_once('/').ok_or("not N/SECONDS, such as 10/60")?;
         let clients = positive(clients).ok_or("N must be a whole number from 1 to 4294967295")?;
-        let seconds = positive(seconds).ok_or("SECONDS must be a whole number from 1 up")?;
+        let seconds =
+            positive(seconds).ok_or("SECONDS must be a whole number from 1 to 18446744073709551615")?;
         Ok(Rate { clients, per: Duration::from_secs(seconds) })
     }
 }

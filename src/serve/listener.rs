@@ -35,6 +35,9 @@ impl FromStr for Address {
             Some((host, port)) => (Some(host), port),
             None => (None, text),
         };
+        if text.ends_with(']') {
+            return Err(format!("a port is missing: {text}:PORT"));
+        }
         if port.is_empty() || !port.bytes().all(|byte| byte.is_ascii_digit()) {
             return Err("a port is a number from 0 to 65535, after HOST: if there is one".into());
         }
@@ -69,7 +72,7 @@ impl Address {
         if let Some(v6) = host.strip_prefix('[').and_then(|host| host.strip_suffix(']')) {
             let (v6, zone) = v6.split_once('%').map_or((v6, None), |(v6, zone)| (v6, Some(zone)));
             let address: Ipv6Addr =
-                v6.parse().map_err(|_| Error::Denied(format!("{v6} is not an IPv6 address")))?;
+                v6.parse().map_err(|_| Error::Denied(format!("'{v6}' is not an IPv6 address")))?;
             let scope = zone.map(scope).transpose()?.unwrap_or(0);
             return Ok(SocketAddrV6::new(address, self.port, 0, scope).into());
         }

@@ -7,8 +7,8 @@ use std::io::{stderr, stdout};
 use std::net::SocketAddr;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 use std::path::PathBuf;
-use std::sync::Mutex;
-use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU64, Ordering::Relaxed};
+use std::sync::atomic::{AtomicU8, AtomicU64, Ordering::Relaxed};
+use std::sync::{Mutex, OnceLock};
 use std::time::{Duration, Instant};
 
 use nix::errno::Errno;
@@ -19,17 +19,24 @@ use nix::sys::socket::{MsgFlags, send};
 use nix::sys::stat::{Mode, SFlag, fstat};
 use nix::unistd::{dup2_stderr, isatty, ttyname, write};
 
-use crate::ffi::Ended;
+use crate::ffi::{Ended, shared_counter, write_nowait};
 use crate::serve::counters::Counters;
 
-/// Lines that could not be written.
-static LOST: AtomicU64 = AtomicU64::new(0);
+/// Lines that could not be written, those of children too.
+static LOST: OnceLock<&AtomicU64> = OnceLock::new();
 /// What became of the last line: [`WRITTEN`], [`DROPPED`], [`CUT`].
 static LAST: AtomicU8 = AtomicU8::new(WRITTEN);
-/// Whether stderr is a socket.
-static SOCKET: AtomicBool = AtomicBool::new(false);
-/// Whether a line for which there is no room comes back at once: there is no need to look first.
-static NEVER_WAITS: AtomicBool = AtomicBool::new(false);
+/// How to write to stderr: [`LOOK_FIRST`], [`JUST_WRITE`], [`SEND`], [`ASK_NOT_TO_WAIT`].
+static WAY: AtomicU8 = AtomicU8::new(LOOK_FIRST);
+
+/// Whether there is room: to write could wait for it.
+const LOOK_FIRST: u8 = 0;
+/// A file, or what was opened not to block.
+const JUST_WRITE: u8 = 1;
+/// A socket.
+const SEND: u8 = 2;
+/// A pipe that blocks.
+const ASK_NOT_TO_WAIT: u8 = 3;
 
 /// All of it.
 const WRITTEN: u8 = 0;
@@ -45,9 +52,16 @@ const WINDOW: Duration = Duration::from_millis(500);
 /// When the last window began, and what was waited in it.
 static WAITED: Mutex<Option<(Instant, Duration)>> = Mutex::new(None);
 
+/// Count the lines that are lost from now on, in this process and in its children.
+pub fn count_lost() -> Result<(), Errno> {
+    // it is asked once
+    let _ = LOST.set(shared_counter()?);
+    Ok(())
+}
+
 /// How many lines were lost, since nobody read the log.
-pub fn lost() -> u64 {
-    LOST.load(Relaxed)
+fn lost() -> u64 {
+    LOST.get().map_or(0, |lost| lost.load(Relaxed))
 }
 
 /// The longest line: a message of 255 bytes, each made visible as `\xNN`, and what stands around it.
@@ -77,14 +91,15 @@ pub fn never_wait() -> Option<OwnedFd> {
     let stderr = stderr();
     let kind = SFlag::from_bits_truncate(fstat(&stderr).ok()?.st_mode) & SFlag::S_IFMT;
     let children = match kind {
-        // nothing of a socket is opened anew: see put()
+        // nothing of a socket is opened anew
         SFlag::S_IFSOCK => {
-            SOCKET.store(true, Relaxed);
-            None
+            WAY.store(SEND, Relaxed);
+            return None;
         }
         // a file takes everything
         SFlag::S_IFREG => None,
         SFlag::S_IFIFO => {
+            WAY.store(ASK_NOT_TO_WAIT, Relaxed);
             let shared = stderr.as_fd().try_clone_to_owned().ok()?;
             // elsewhere than on Linux this gives the same, and nothing else is to be had; nor of another user's pipe
             dup2_stderr(open_to_write("/proc/self/fd/2".into(), OFlag::O_NONBLOCK)?).ok()?;
@@ -104,7 +119,7 @@ pub fn never_wait() -> Option<OwnedFd> {
         SFlag::S_IFCHR => None,
         _ => return None,
     };
-    NEVER_WAITS.store(true, Relaxed);
+    WAY.store(JUST_WRITE, Relaxed);
     children
 }
 
@@ -112,9 +127,9 @@ fn open_to_write(path: PathBuf, how: OFlag) -> Option<OwnedFd> {
     open(&path, how | OFlag::O_WRONLY | OFlag::O_NOCTTY | OFlag::O_CLOEXEC, Mode::empty()).ok()
 }
 
-/// Stderr is from now on what [`never_wait`] gave for children.
+/// Stderr is from now on what [`never_wait`] gave for children: a pipe, or a terminal.
 pub fn wait_again(shared: &OwnedFd) -> Result<(), Errno> {
-    NEVER_WAITS.store(false, Relaxed);
+    WAY.store(ASK_NOT_TO_WAIT, Relaxed);
     dup2_stderr(shared)
 }
 
@@ -122,20 +137,23 @@ pub fn wait_again(shared: &OwnedFd) -> Result<(), Errno> {
 /// most.
 fn put(line: &[u8]) -> Result<usize, Errno> {
     let stderr = stderr();
-    let now = || {
-        if SOCKET.load(Relaxed) {
-            send(stderr.as_raw_fd(), line, MsgFlags::MSG_DONTWAIT)
-        } else {
-            write(&stderr, line)
-        }
+    let at_once = || match WAY.load(Relaxed) {
+        JUST_WRITE => Some(write(&stderr, line)),
+        SEND => Some(send(stderr.as_raw_fd(), line, MsgFlags::MSG_DONTWAIT)),
+        ASK_NOT_TO_WAIT => write_nowait(&stderr, line),
+        _ => None,
     };
-    if NEVER_WAITS.load(Relaxed) {
-        let put = now();
-        if put != Err(Errno::EAGAIN) {
-            return put;
-        }
+    let put = at_once();
+    if let Some(put) = put
+        && put != Err(Errno::EAGAIN)
+    {
+        return put;
     }
-    if has_room(stderr.as_fd()) { now() } else { Err(Errno::EAGAIN) }
+    if !has_room(stderr.as_fd()) {
+        return Err(Errno::EAGAIN);
+    }
+    // a child may have taken the room since
+    put.and_then(|_| at_once()).unwrap_or_else(|| write(&stderr, line))
 }
 
 /// Whether there is room, perhaps after a moment. A reader that has stalled has none.
@@ -174,8 +192,10 @@ fn line(text: Arguments) {
     if this != last {
         LAST.store(this, Relaxed);
     }
-    if this != WRITTEN {
-        LOST.fetch_add(1, Relaxed);
+    if this != WRITTEN
+        && let Some(lost) = LOST.get()
+    {
+        lost.fetch_add(1, Relaxed);
     }
 }
 

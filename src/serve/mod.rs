@@ -120,6 +120,7 @@ pub fn main(request: Request) -> Result<Exit, Error> {
             let why = errno::Errno(errno as i32);
             let name = request.program.first().map(|name| name.to_string_lossy()).unwrap_or_default();
             return Err(Error::Denied(match (step.as_str(), &recipe.chroot) {
+                ("exec", _) if name.is_empty() => format!("no program has an empty name: {why}"),
                 ("exec", _) => format!("{name}: {why}"),
                 ("chroot", Some(folder)) => {
                     format!("no child could begin: chroot {}: {why}", folder.display())
@@ -129,6 +130,7 @@ pub fn main(request: Request) -> Result<Exit, Error> {
         }
     }
     let Listener { socket, address, local } = listener::open(request.address.as_ref(), request.backlog)?;
+    log::count_lost().map_err(|errno| Error::System("mmap".into(), errno))?;
     recipe.log = log::never_wait();
     let options = Options {
         max_children: request.max_children,

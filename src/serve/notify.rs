@@ -25,7 +25,10 @@ pub fn stopping() {
 }
 
 fn notify(state: &str, how: MsgFlags) {
-    let Some(name) = std::env::var_os("NOTIFY_SOCKET") else { return };
+    let name = std::env::var_os("NOTIFY_SOCKET").unwrap_or_default();
+    if name.is_empty() {
+        return;
+    }
     if let Err(errno) = send(name.as_bytes(), state, how) {
         log::failed(std::process::id(), "notify", errno::Errno(errno as i32));
     }

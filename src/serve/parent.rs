@@ -178,6 +178,7 @@ impl Parent {
         let hangups = listeners..fds.len();
         fds.extend(self.announced.iter().map(|announced| readable(&announced.client)));
         let timeout = self.due(now).map(|due| due.saturating_duration_since(now));
+        let mut blind = false;
         match ppoll(&mut self.polled, timeout, &SigSet::empty()) {
             Ok(()) => {
                 self.ready = self.polled[..listeners].iter().any(|polled| polled.revents != 0);
@@ -188,12 +189,13 @@ impl Parent {
             // ENOMEM, or what no loop should meet without a rest; clients and signals may have come all the same
             Err(_) => {
                 std::thread::sleep(BACK_OFF);
+                blind = true;
                 self.ready = true;
                 let_signals_in();
             }
         }
         for (announced, polled) in self.announced.iter_mut().zip(&self.polled[hangups.end..]) {
-            announced.ready = polled.revents != 0;
+            announced.ready = blind || polled.revents != 0;
         }
         let now = Instant::now();
         for (serial, pid) in self.hangups.iter_mut().flat_map(|set| set.gone(&self.polled[hangups.clone()])) {

@@ -16,8 +16,11 @@ const LONGEST: usize = 255;
 
 /// Serve the client whose socket is stdin, and end.
 pub fn serve() -> ! {
-    // a client, or a reader of the log, that has gone is an error to report, not a signal to die of
-    sigaction(Signal::SIGPIPE, Handler::Ignore).ok();
+    // a client, or a reader of the log, that has gone is an error to report, not a signal to die of; and so is a log
+    // that may not grow
+    for signal in [Signal::SIGPIPE, Signal::SIGXFSZ] {
+        sigaction(signal, Handler::Ignore).ok();
+    }
     // std's stdin would make itself a buffer first
     let served = inherited(0).ok_or(Errno::EBADF).and_then(|client| answer(&client));
     if let Err(errno) = served {

@@ -166,7 +166,7 @@ fn a_challenge_runs_as_nobody_with_little_to_use() {
         serve(&options.collect::<Vec<_>>(), &["sh", "-c", program])
     };
 
-    let mut server = challenge("1");
+    let mut server = challenge("4");
     let mut answer = String::new();
     connect(server.port).read_to_string(&mut answer).expect("what was said arrives");
     let words: Vec<_> = answer.split_whitespace().collect();

@@ -17,7 +17,7 @@ use crate::fixture::{
 };
 use crate::handed::SHARED;
 use crate::strace::{Follow, Strace, can_attach};
-use crate::support::{descriptors, has, wait_until};
+use crate::support::{assert_takes_less, descriptors, has, wait_until};
 
 trials!(
     both: out_of_descriptors_it_waits_and_serves_all_who_came,
@@ -26,6 +26,7 @@ trials!(
         every_shortage_that_fork_meets_is_waited_out,
         an_accept_that_fails_again_and_again_does_not_make_it_spin,
         a_wait_that_fails_is_made_again,
+        who_comes_by_a_proxy_is_heard_while_no_wait_succeeds,
         a_shortage_does_not_keep_it_from_stopping,
         a_shortage_that_is_over_is_forgotten,
         a_shortage_while_it_stops_does_not_make_it_spin,
@@ -218,6 +219,26 @@ fn a_wait_that_fails_is_made_again(reaper: Reaper) {
         let_go(&server, &mut strace);
     }
     server.at_rest();
+    server.stop();
+}
+
+fn who_comes_by_a_proxy_is_heard_while_no_wait_succeeds(reaper: Reaper) {
+    if !can_attach() {
+        return;
+    }
+    let mut server = Server::start(reaper, &["--proxy-protocol", "127.0.0.1"], &["cat"]);
+    let mut strace = Strace::attach(server.pid(), Follow::Parent, "ppoll", "error=ENOMEM");
+    // a header that is not looked at has three seconds to come
+    assert_takes_less(Duration::from_millis(2500), || {
+        let mut client = server.connect();
+        wait_until("it is accepted", || server.status().waiting == 1);
+        let begin = Instant::now();
+        client.write_all(b"PROXY TCP4 192.0.2.7 192.0.2.80 40123 80\r\n").unwrap();
+        assert_eq!(finish(client, b"hello"), b"hello");
+        begin.elapsed()
+    });
+    let_go(&server, &mut strace);
+    assert_eq!(server.at_rest().refused, 0);
     server.stop();
 }
 

@@ -5,13 +5,16 @@ use std::io::{PipeReader, Read, Write};
 use std::net::TcpListener;
 use std::process::{Command, Stdio};
 
+use nix::fcntl::{FcntlArg, fcntl};
 use regex::Regex;
 
 use crate::fixture::{
-    REPLY, Reaper, Server, Status, assert_closed, finish, offspring, reset, serve, serve_under,
+    REPLY, Reaper, Server, Status, assert_closed, finish, is_root, offspring, reset, serve, serve_under,
 };
 use crate::strace::{Follow, Strace, can_attach};
-use crate::support::{Running, Stream, broken_pipe, connect, free_port, start, start_piped, wait_until};
+use crate::support::{
+    Running, Stream, broken_pipe, connect, free_port, has, skipped, start, start_piped, wait_until,
+};
 use crate::watch::Watch;
 
 trials!(
@@ -19,9 +22,13 @@ trials!(
         every_line_is_one_write,
         a_log_that_nobody_reads_stops_nothing_and_lost_lines_are_counted,
         a_log_whose_reader_has_gone_stops_nothing,
+        lines_that_children_lose_are_counted,
         a_pipe_that_children_fill_cannot_hold_the_server_up,
+        a_pipe_of_another_user_is_not_waited_for,
+        a_log_that_may_not_grow_stops_nothing,
         it_serves_with_stdin_stdout_and_stderr_closed;
     once: what_is_asked_wrongly_is_100,
+        what_is_wrong_is_named,
         a_call_that_fails_at_the_start_is_111,
         a_stdout_that_cannot_be_written_stops_nothing,
         a_stdout_that_nobody_reads_stops_nothing;
@@ -73,6 +80,19 @@ fn what_is_asked_wrongly_is_100() {
         let (code, stderr) = fails(arguments);
         assert_eq!(code, Some(100), "{arguments:?}: {stderr}");
         assert!(!stderr.is_empty(), "{arguments:?}");
+    }
+}
+
+fn what_is_wrong_is_named() {
+    for (arguments, why) in [
+        (&["[::1]"][..], "a port is missing: [::1]:PORT"),
+        (&["[]:0"], "'' is not an IPv6 address"),
+        (&["--rate", "1/99999999999999999999", "0"], "SECONDS must be a whole number from 1 to 1844"),
+        (&["127.0.0.1:0", "--", ""], "no program has an empty name: No such file or directory"),
+    ] {
+        let (code, stderr) = fails(arguments);
+        assert_eq!(code, Some(100), "{arguments:?}: {stderr}");
+        assert!(stderr.contains(why), "{arguments:?}: {stderr}");
     }
 }
 
@@ -178,7 +198,7 @@ fn every_line_is_one_write(reaper: Reaper) {
     let mut server = Server::start(reaper, &["--per-ip", "2", "--nofile", "30"], &[]);
     server.wait_log("prise: listening .*\n");
     let before = server.log().lines().count();
-    let watch = Watch::attach(server.pid(), "write,writev");
+    let watch = Watch::attach(server.pid(), "write,writev,pwritev2");
     let held = [server.connect(), server.connect()];
     server.wait_children(2);
     assert_closed(&mut server.connect());
@@ -190,7 +210,10 @@ fn every_line_is_one_write(reaper: Reaper) {
     let log = server.log();
     let written: Vec<&str> = writes
         .iter()
-        .filter_map(|(_, call)| call.strip_prefix("write(2, \"")?.split_once("\"").map(|(text, _)| text))
+        .filter_map(|(_, call)| {
+            let written = call.strip_prefix("write(2, \"");
+            written.or_else(|| call.strip_prefix("pwritev2(2, [{iov_base=\""))?.split('"').next()
+        })
         .collect();
     // strace shows so many bytes of each
     assert_eq!(written.len(), log.lines().count() - before, "{writes:#?}");
@@ -208,9 +231,15 @@ fn start_unread(command: &mut Command) -> (Running, PipeReader, u16) {
     let mut running = start(command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(writer));
     // the command holds the pipe's other end
     command.stderr(Stdio::null());
+    let port = port_of(&mut running);
+    (running, reader, port)
+}
+
+/// The port that a server prints.
+fn port_of(running: &mut Running) -> u16 {
     running.wait_stdout("\n");
     let port = running.stdout().trim_end().rsplit(':').next().and_then(|port| port.parse().ok());
-    (running, reader, port.expect("a port stands at the end"))
+    port.expect("a port stands at the end")
 }
 
 fn a_log_that_nobody_reads_stops_nothing_and_lost_lines_are_counted(reaper: Reaper) {
@@ -249,6 +278,26 @@ fn a_log_that_nobody_reads_stops_nothing_and_lost_lines_are_counted(reaper: Reap
     assert_eq!(running.wait().code(), Some(0));
 }
 
+fn lines_that_children_lose_are_counted(reaper: Reaper) {
+    let (mut running, reader, port) = start_unread(&mut serve(reaper, &[], &[]));
+    // each is three lines; a pipe holds 64 KiB
+    for _ in 0..700 {
+        assert_eq!(finish(connect(port), b"hello\n"), REPLY);
+    }
+    wait_until("all are reaped", || offspring(running.pid()).is_empty());
+    let mut reader = Stream::new(reader);
+    wait_until("there is room in the pipe", || reader.so_far().len() >= 32_768);
+    running.signal(nix::sys::signal::Signal::SIGTERM);
+    assert_eq!(running.wait().code(), Some(0));
+    let log = String::from_utf8_lossy(reader.read_to_end()).into_owned();
+    let (before, stopped) = log.split_at(log.find("prise: stopping ").expect("it is there"));
+    let lost = stopped.trim_end().rsplit_once("lost-lines=").and_then(|(_, lost)| lost.parse().ok());
+    let lost: usize = lost.expect("a number of lines");
+    assert!(!before.contains("failed"), "{before}");
+    assert!(before.matches("prise: message from client ").count() < 690, "{before}");
+    assert_eq!(before.lines().count() + lost, 1 + 3 * 700, "{stopped}");
+}
+
 /// The flags of a process's stderr, as fcntl(2) gives them.
 fn stderr_flags(pid: u32) -> i32 {
     let told = std::fs::read_to_string(format!("/proc/{pid}/fdinfo/2")).expect("stderr is open");
@@ -280,14 +329,66 @@ fn a_pipe_that_children_fill_cannot_hold_the_server_up(reaper: Reaper) {
     assert_eq!(running.wait().code(), Some(0));
 }
 
+fn a_pipe_of_another_user_is_not_waited_for(reaper: Reaper) {
+    if !is_root() || !has("setpriv", "util-linux") {
+        return;
+    }
+    let release =
+        nix::sys::utsname::uname().expect("a system has a name").release().to_string_lossy().into_owned();
+    let mut numbers = release.split(['.', '-']).map_while(|number| number.parse::<u32>().ok());
+    if (numbers.next(), numbers.next()) < (Some(6), Some(4)) {
+        return skipped("such a pipe may be waited for before Linux 6.4");
+    }
+    let (mut reader, writer) = std::io::pipe().expect("a pipe can be made");
+    // one page, where something stands: as a look at it tells, there is no room for more; as a write does, there is
+    fcntl(&writer, FcntlArg::F_SETPIPE_SZ(4096)).expect("a pipe can be small");
+    (&writer).write_all(b"so far\n").expect("there is room");
+    let launcher = ["setpriv", "--reuid", "61731", "--regid", "61731", "--clear-groups", "--"];
+    let mut command = serve_under(&launcher, reaper, &[], &[]);
+    let mut running =
+        start(command.current_dir("/").stdin(Stdio::null()).stdout(Stdio::piped()).stderr(writer));
+    drop(command);
+    let port = port_of(&mut running);
+    for _ in 0..3 {
+        assert_eq!(finish(connect(port), b"hello\n"), REPLY);
+    }
+    wait_until("all are reaped", || offspring(running.pid()).is_empty());
+    // the rest of the page, and more
+    for _ in 0..50 {
+        assert_eq!(finish(connect(port), b"hello\n"), REPLY);
+    }
+    running.signal(nix::sys::signal::Signal::SIGTERM);
+    assert_eq!(running.wait().code(), Some(0));
+    let mut log = String::new();
+    reader.read_to_string(&mut log).expect("the log can be read");
+    let events = ["start pid=", "message from client ", "end pid="];
+    for event in events {
+        assert!(log.matches(&format!("prise: {event}")).count() >= 3, "{event}: {log}");
+    }
+    assert!(log.starts_with("so far\nprise: listening ") && log.len() <= 4096, "{log}");
+}
+
+fn a_log_that_may_not_grow_stops_nothing(reaper: Reaper) {
+    let log = tempfile::NamedTempFile::new().expect("a file can be made");
+    let script = format!("ulimit -c 0; ulimit -f 1; exec \"$@\" 2>{}", log.path().display());
+    let mut running = start_piped(&mut serve_under(&["sh", "-c", &script, "sh"], reaper, &[], &[]));
+    let port = port_of(&mut running);
+    for _ in 0..20 {
+        assert_eq!(finish(connect(port), b"hello\n"), REPLY);
+    }
+    running.signal(nix::sys::signal::Signal::SIGTERM);
+    assert_eq!(running.wait().code(), Some(0));
+    // 512 or 1024 bytes, as the shell counts
+    let size = log.as_file().metadata().expect("it is a file").len();
+    assert!((512..=1024).contains(&size), "{size} bytes");
+}
+
 fn a_log_whose_reader_has_gone_stops_nothing(reaper: Reaper) {
     for program in [&[][..], &["cat"]] {
         let mut command = serve(reaper, &[], program);
         let stderr = broken_pipe();
         let mut running = start(command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(stderr));
-        running.wait_stdout("\n");
-        let port = running.stdout().trim_end().rsplit(':').next().and_then(|port| port.parse().ok());
-        let port = port.expect("a port stands at the end");
+        let port = port_of(&mut running);
         for _ in 0..5 {
             let expected = if program.is_empty() { &REPLY[..] } else { b"hello\n" };
             assert_eq!(finish(connect(port), b"hello\n"), expected);
