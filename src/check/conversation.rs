@@ -1,11 +1,11 @@
 //! Checks of what one client sees on the wire.
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use crate::check::experiment::Experiment;
 use crate::check::peer::{Answer, End, Peer};
 use crate::check::subject::{Subject, pass};
-use crate::check::verdict::{Cut, Outcome, fails, fails_unless, holds, not_observable};
+use crate::check::verdict::{Cut, Outcome, fails, fails_since, fails_unless, holds, not_observable};
 use crate::error::Error;
 use crate::visible::visible_line;
 
@@ -51,19 +51,9 @@ pub fn is_answered(lab: &Experiment<'_>) -> Result<bool, Error> {
     Ok(lab.serves(&server))
 }
 
-/// After the answer, and once the client has half-closed, there is an end.
+/// After the answer, and once the client has half-closed, there is an end, be other clients there or not.
 pub fn end_of_file(lab: &Experiment<'_>) -> Outcome {
-    let server = lab.start()?;
-    let mut peer = lab.dial(&server)?;
-    peer.send(lab.message());
-    let answered = !lab.hear(&server, &mut peer).bytes.is_empty();
-    let mut rest = peer.read_until(SOON, |_| false);
-    if rest.end == End::Silence {
-        // a server may wait for the client's own end
-        peer.half_close();
-        lab.step("client: shutdown(SHUT_WR)");
-        rest = lab.hear_to_end(&server, &mut peer);
-    }
+    let (answered, rest) = answer_and_rest(lab, true)?;
     match rest.end {
         End::Closed if answered => holds("end of file after the answer"),
         End::Closed => holds("end of file, and no answer before it"),
@@ -73,14 +63,46 @@ pub fn end_of_file(lab: &Experiment<'_>) -> Outcome {
             "the connection is reset",
         ),
         End::Flood => fails("end of file after the answer", rest.describe()),
-        End::Silence | End::Enough => fails(
-            "end of file after the answer",
-            format!(
+        End::Silence | End::Enough => {
+            let seen = format!(
                 "neither data nor end of file for {:?}, though the client had half-closed",
                 lab.timeout()
-            ),
-        ),
+            );
+            if answer_and_rest(lab, false)?.1.end != End::Closed {
+                return fails("end of file after the answer", seen);
+            }
+            fails_unless(
+                "close(new_socket) in the parent right after fork(), before another child inherits it",
+                "end of file after the answer, while another client is connected",
+                format!("{seen}; without the other client it comes"),
+            )
+        }
     }
+}
+
+/// Whether a client is answered, and what comes then: perhaps while another is there, who came later and is silent.
+fn answer_and_rest(lab: &Experiment<'_>, beside_another: bool) -> Result<(bool, Answer), Cut> {
+    let server = lab.start()?;
+    let mut peer = lab.dial(&server)?;
+    let _other = if beside_another {
+        server.wait_until(SOON, || !server.is_at_rest());
+        let children = server.busy_children();
+        let other = lab.dial(&server)?;
+        server.wait_until(SOON, || server.busy_children() > children);
+        Some(other)
+    } else {
+        None
+    };
+    peer.send(lab.message());
+    let answered = !lab.hear(&server, &mut peer).bytes.is_empty();
+    let mut rest = peer.read_until(SOON, |_| false);
+    if rest.end == End::Silence {
+        // a server may wait for the client's own end
+        peer.half_close();
+        lab.step("client: shutdown(SHUT_WR)");
+        rest = lab.hear_to_end(&server, &mut peer);
+    }
+    Ok((answered, rest))
 }
 
 /// A message that TCP brings in three pieces is one message.
@@ -93,7 +115,12 @@ pub fn pieces(lab: &Experiment<'_>) -> Outcome {
     if message.len() < 3 {
         return not_observable("the message is shorter than three bytes: --send a longer one");
     }
+    // what it does before it reads, be it to sleep or to look a name up, it has done in the time of a whole answer
+    let begun = Instant::now();
+    lab.serves(&server);
+    let ready = begun.elapsed().min(BEFORE_READ);
     let mut peer = lab.dial(&server)?;
+    pass(ready);
     let ends = [message.len().min(6) / 3, message.len().min(6) * 2 / 3, message.len()];
     let mut sent = 0;
     let mut came = Vec::new();
@@ -198,6 +225,20 @@ pub fn delivers(lab: &Experiment<'_>) -> Outcome {
     let hangs = answer.end == End::Silence && answer.bytes.is_empty();
     if answer.end == End::Reset || hangs {
         return fails(format!("{} bytes, then end of file", whole.bytes.len()), answer.describe());
+    }
+    if lab.is_answer(&answer.bytes)
+        && answer.bytes.len() < whole.bytes.len()
+        && whole.bytes.starts_with(&answer.bytes)
+    {
+        return fails_since(
+            "write() to a socket may take less than it is given, and returns how much it has taken",
+            "write() again what is left, until all is written",
+            format!(
+                "{} bytes, as before, to a client that waits a moment before it reads",
+                whole.bytes.len()
+            ),
+            answer.describe(),
+        );
     }
     if !lab.is_answer(&answer.bytes) {
         return not_observable(format!("to so much it answers otherwise: {}", answer.describe()));

@@ -20,7 +20,7 @@ use crate::check::peer::{Answer, End, Peer};
 use crate::check::report::aside;
 use crate::check::subject::{Grace, Subject, wait_until};
 use crate::check::system::{self, in_time_wait};
-use crate::check::verdict::{Cut, Failure, Verdict};
+use crate::check::verdict::{Cut, Failure, Outcome, Verdict};
 use crate::check::{Format, Options};
 use crate::error::{Error, perror};
 use crate::ffi;
@@ -50,6 +50,14 @@ impl<'a> Experiment<'a> {
     /// One more, with steps of its own.
     pub fn another(&self) -> Experiment<'a> {
         Experiment::new(self.options)
+    }
+
+    /// Whether another check fails, so that what looks like this one's mistake is that one's.
+    pub fn also_fails(&self, check: fn(&Experiment<'_>) -> Outcome) -> Result<bool, Error> {
+        match check(self) {
+            Ok(verdict) | Err(Cut::Found(verdict)) => Ok(verdict.failure().is_some()),
+            Err(Cut::Trouble(error)) => Err(error),
+        }
     }
 
     /// Keep a step, and print it if that is asked.

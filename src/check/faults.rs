@@ -6,11 +6,13 @@ use std::time::{Duration, Instant};
 use crate::check::experiment::Experiment;
 use crate::check::matrix::CLOSE;
 use crate::check::peer::Peer;
-use crate::check::processes::{left_zombies, settled_descriptors};
+use crate::check::processes::{
+    descriptors as keeps_descriptors, left_zombies, no_zombies, settled_descriptors,
+};
 use crate::check::shortage::out_of_descriptors;
 use crate::check::strace::{NO_STRACE, Strace, Times};
 use crate::check::subject::{Subject, wait_until};
-use crate::check::system;
+use crate::check::system::{self, Process};
 use crate::check::verdict::{Cut, Failure, Outcome, Verdict, holds, not_observable};
 
 /// How long a call fails that fails for ever.
@@ -86,7 +88,7 @@ impl Fault {
         let Some(descriptors) = settled_descriptors(&server, None) else {
             return not_observable("the descriptors of a process cannot be listed on this system");
         };
-        // one that leaves zombies without any fault has a check of its own for that; and who is told that it has no
+        // one that leaves zombies without any fault has a check of its own for that; and whoever is told that it has no
         // child may believe it
         let reaps = self.errno != "ECHILD" && left_zombies(lab, &server).is_none();
         let mut met = Vec::new();
@@ -100,8 +102,12 @@ impl Fault {
                 met.push(calls);
             }
             self.aftermath(lab, &mut server, times, descriptors)?;
-            if reaps && let Some(zombies) = left_zombies(lab, &server) {
-                return Err(self.fails(times, "no zombie", format!("{zombies} zombies")));
+            if calls > 0
+                && reaps
+                && let Some(zombies) = left_zombies(lab, &server)
+            {
+                drop(server);
+                return self.leaves_zombies(lab, times, zombies);
             }
         }
         match met.as_slice() {
@@ -138,6 +144,14 @@ impl Fault {
             }
         }
         Err(self.fails(times, "it waits before it tries again", seen))
+    }
+
+    /// It has zombies afterwards, which it may have without any fault as well, once some of its children end together.
+    fn leaves_zombies(&self, lab: &Experiment<'_>, times: Times, zombies: usize) -> Outcome {
+        if lab.another().also_fails(no_zombies)? {
+            return not_observable("it leaves zombies without any fault, too");
+        }
+        Err(self.fails(times, "no zombie", format!("{zombies} zombies")))
     }
 
     /// Let the call fail while clients come.
@@ -207,13 +221,23 @@ impl Fault {
         if !serves {
             return Err(self.fails(times, "the next client is served", "no answer".into()));
         }
-        if !server.wait_until(lab.timeout(), || server.is_at_rest()) {
+        // who is told that it has no child may believe it, and start another
+        if self.errno != "ECHILD" && !server.wait_until(lab.timeout(), || server.is_at_rest()) {
             let seen =
                 format!("{} of its processes are there after {:?}", server.busy_children(), lab.timeout());
             return Err(self.fails(times, "a child ends once its client is gone", seen));
         }
         match settled_descriptors(server, Some(descriptors)) {
             Some(now) if now > descriptors + KEPT => {
+                // some are closed by a clock, or when the next client comes
+                lab.serves(server);
+                let few = || system::descriptors(server.pid).is_none_or(|now| now <= descriptors + KEPT);
+                if server.wait_until(lab.timeout(), few) {
+                    return Ok(());
+                }
+                if lab.another().also_fails(keeps_descriptors)? {
+                    return unobservable("it loses descriptors without any fault, too");
+                }
                 Err(self.fails(times, &format!("{descriptors} descriptors"), format!("{now} descriptors")))
             }
             _ => Ok(()),
@@ -237,15 +261,19 @@ fn a_client_comes(lab: &Experiment<'_>, server: &Subject) {
 fn child_of_a_client(lab: &Experiment<'_>, server: &Subject) -> Result<Option<(i32, Peer)>, Cut> {
     let before = server.descendants();
     let client = lab.dial(server)?;
-    let newcomer = || {
-        let new =
-            server.descendants().into_iter().find(|process| before.iter().all(|old| old.pid != process.pid));
+    let whose = || {
+        let all = server.descendants();
+        let is_new = |process: &&Process| before.iter().all(|old| old.pid != process.pid);
+        // one that was there before, where some are kept in reserve: a newcomer is then the next in reserve
+        let socket = system::connected_sockets(server.port, client.port());
+        let has_it = |process: &&Process| system::has_open(process.pid, &socket);
+        let its = all.iter().find(has_it).or_else(|| all.iter().find(is_new)).cloned();
         // asleep: it waits for its client, whatever it had to do or to execute before that
-        new.filter(|process| process.state == 'S')
+        its.filter(|process| process.state == 'S')
     };
     let mut child = None;
     server.wait_until(Duration::from_secs(1), || {
-        child = newcomer();
+        child = whose();
         child.is_some()
     });
     Ok(child.map(|child| (child.pid, client)))

@@ -55,7 +55,12 @@ const POLL: Call = Call {
     page: "poll(2), signal(7)",
 };
 /// epoll_wait() has no such errno.
-const POLL_ALONE: Call = Call { syscalls: "?poll,?ppoll,?select,?pselect6", ..POLL };
+const POLL_ALONE: Call = Call {
+    syscalls: "?poll,?ppoll,?select,?pselect6",
+    why: "a system that is out of memory has some again soon, and what was waited for has not come",
+    mend: "when poll() is -1: wait a moment, then again",
+    ..POLL
+};
 
 /// A signal, or one client's trouble: over before it comes again for ever.
 const PASSING: &[Times] = &[Times::Once, Times::Thrice];

@@ -142,6 +142,16 @@ impl Peer {
         }
     }
 
+    /// Its own port.
+    pub fn port(&self) -> u16 {
+        self.stream.local_addr().map_or(0, |address| address.port())
+    }
+
+    /// Whether the server has ended the connection by now.
+    pub fn is_closed(&mut self) -> bool {
+        matches!(self.read_until(Duration::from_millis(1), |_| false).end, End::Closed | End::Reset)
+    }
+
     /// Whether anything has come by now.
     pub fn has_heard(&mut self) -> bool {
         !self.read_until(Duration::from_millis(1), |bytes| !bytes.is_empty()).bytes.is_empty()

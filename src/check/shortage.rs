@@ -4,11 +4,12 @@ use std::time::{Duration, Instant};
 
 use crate::check::experiment::Experiment;
 use crate::check::peer::Peer;
+use crate::check::processes::{descriptors, settled_descriptors};
 use crate::check::strace::{FORK, NO_STRACE, Strace, Times};
 use crate::check::subject::{Subject, pass, wait_until};
 use crate::check::system;
 use crate::check::trouble::survived;
-use crate::check::verdict::{Outcome, Verdict, fails, not_observable};
+use crate::check::verdict::{Outcome, Verdict, fails, fails_unless, not_observable};
 use crate::ffi::{Resource, prlimit};
 
 /// Out of descriptors, it waits without burning the CPU, and goes on when there are some.
@@ -99,7 +100,7 @@ impl Effort {
             if part >= effort.parts.len() {
                 effort.parts.resize(part + 1, 0);
             }
-            effort.parts[part] += if system::state(server.pid) == Some('R') { 1 } else { -1 };
+            effort.parts[part] += if system::runs(server.pid) { 1 } else { -1 };
             server.ended().is_some() || effort.verdict().is_some() || part >= Effort::LONGEST
         });
         effort
@@ -119,6 +120,7 @@ impl Effort {
 pub fn fork_fails(lab: &Experiment<'_>) -> Outcome {
     let mut server = lab.start_in_sight()?;
     lab.serves(&server);
+    let before = settled_descriptors(&server, None);
     let Some(shortage) = Shortage::begin(&mut server) else {
         return not_observable(NO_STRACE);
     };
@@ -131,15 +133,26 @@ pub fn fork_fails(lab: &Experiment<'_>) -> Outcome {
         client.send(lab.message());
         let answer = client.read_until(Duration::from_millis(500), |bytes| lab.is_answer(bytes));
         came += 1;
-        lost += u32::from(!lab.is_answer(&answer.bytes));
+        lost += usize::from(!lab.is_answer(&answer.bytes));
     }
     lab.step(format!("{came} clients connect"));
     let calls = shortage.end(&server);
     // who is not answered has met it, however it is made
     if calls.map_or(lost == 0, |calls| calls == 0) && server.ended().is_none() {
-        return not_observable("it has no need of fork() for a client");
+        return not_observable("the process that listens calls no fork() for a client");
     }
-    Ok(match survived(lab, &mut server, "fork() failed with EAGAIN")? {
+    let verdict = survived(lab, &mut server, "fork() failed with EAGAIN")?;
+    if matches!(verdict, Verdict::Holds(_))
+        && let Some(more) = descriptors_lost(lab, &server, before, lost)
+        && !lab.another().also_fails(descriptors)?
+    {
+        return fails_unless(
+            "when fork() is -1: close() what was opened for that client, its socket first: nobody else will",
+            "what was opened for clients who have no process is closed",
+            format!("{more} descriptors more are open than before, after {lost} clients had no answer"),
+        );
+    }
+    Ok(match verdict {
         Verdict::Holds(seen) => Verdict::Holds(match calls {
             Some(calls) => format!("{seen}, {calls} times"),
             None => seen,
@@ -153,6 +166,19 @@ pub fn fork_fails(lab: &Experiment<'_>) -> Outcome {
         }
         unseen => unseen,
     })
+}
+
+/// How many descriptors more are open for good than before, if they are those of clients that had no answer.
+fn descriptors_lost(
+    lab: &Experiment<'_>,
+    server: &Subject,
+    before: Option<usize>,
+    lost: usize,
+) -> Option<usize> {
+    let before = before?;
+    let more = || system::descriptors(server.pid).map_or(0, |now| now.saturating_sub(before));
+    let many = (lost / 2).max(5);
+    (!server.wait_until(lab.timeout(), || more() < many)).then(more)
 }
 
 /// What makes fork fail: a limit, which does not bind root, or strace.

@@ -49,10 +49,13 @@ impl Strace {
     pub fn attach(server: &mut Subject, pid: i32, calls: &str, errno: &str, times: Times) -> Option<Strace> {
         let trace = format!("trace={calls}");
         let inject = format!("inject={calls}:error={errno}{}", times.when());
+        // one thread may accept while another waits for signals
+        let threads = system::threads(pid);
+        let all: Vec<String> = threads.iter().map(i32::to_string).collect();
         let child = Command::new("strace")
             .args(["-qq", "-e", &trace, "-e", "signal=none", "-e", &inject])
             // counted as they come: a server that spins fills any file
-            .args(["-o", "|grep -c INJECTED", "-p", &pid.to_string()])
+            .args(["-o", "|grep -c INJECTED", "-p", &all.join(",")])
             .stdin(Stdio::null())
             .stdout(Stdio::piped())
             .stderr(Stdio::null())
@@ -60,7 +63,8 @@ impl Strace {
             .ok()?;
         server.instruments.push(child.id() as i32);
         let mut strace = Strace { child };
-        let attached = wait_until(Duration::from_secs(10), || system::is_traced(pid) || strace.ended());
+        let all_traced = || threads.iter().all(|&thread| system::is_traced(thread));
+        let attached = wait_until(Duration::from_secs(10), || all_traced() || strace.ended());
         // it ends at once, and well, when the first call that fails is the end of the process
         let at_work = attached && !matches!(strace.child.try_wait(), Ok(Some(status)) if !status.success());
         at_work.then_some(strace)

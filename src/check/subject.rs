@@ -114,7 +114,7 @@ impl Subject {
             if look > 0 {
                 pause();
             }
-            let leader = system::state(self.leader).is_some_and(busy);
+            let leader = system::state(self.leader).is_some_and(busy) || system::runs(self.pid);
             leader || self.family().iter().any(|process| busy(process.state))
         });
         looks.count() > 1

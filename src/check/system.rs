@@ -101,6 +101,19 @@ pub fn state(pid: i32) -> Option<char> {
     Stat::of(pid)?.field(0)?.chars().next()
 }
 
+/// The threads of a process, of which the first has its number; that alone where they cannot be seen.
+pub fn threads(pid: i32) -> Vec<i32> {
+    let entries = fs::read_dir(format!("/proc/{pid}/task")).into_iter().flatten().flatten();
+    let others =
+        entries.filter_map(|entry| entry.file_name().to_str()?.parse().ok()).filter(|&one| one != pid);
+    std::iter::once(pid).chain(others).collect()
+}
+
+/// Whether a thread of a process runs, or would if it had a CPU, as far as that can be seen.
+pub fn runs(pid: i32) -> bool {
+    threads(pid).into_iter().any(|thread| state(thread) == Some('R'))
+}
+
 /// How many descriptors a process waits for in poll() or ppoll(), if it does and that can be seen.
 #[cfg(target_os = "linux")]
 pub fn polls(pid: i32) -> Option<u64> {
@@ -194,6 +207,12 @@ pub fn listening_sockets(port: u16) -> Vec<String> {
     sockets(port, "0A").iter().map(|socket| format!("socket:[{}]", socket.inode)).collect()
 }
 
+/// The server's end of a connection between two ports of this machine, likewise.
+pub fn connected_sockets(port: u16, of_client: u16) -> Vec<String> {
+    let connected = sockets(port, "01").into_iter().filter(|socket| socket.peer == of_client);
+    connected.map(|socket| format!("socket:[{}]", socket.inode)).collect()
+}
+
 /// Whether a process has one of these open.
 pub fn has_open(pid: i32, names: &[String]) -> bool {
     let entries = fs::read_dir(format!("/proc/{pid}/fd")).into_iter().flatten().flatten();
@@ -210,6 +229,8 @@ pub fn in_time_wait(port: u16) -> bool {
 struct Socket {
     /// Its local address, without the port, as /proc has it.
     address: String,
+    /// The port that it is connected to.
+    peer: u16,
     /// Its inode; 0 where no process has it.
     inode: String,
 }
@@ -222,9 +243,10 @@ fn sockets(port: u16, state: &str) -> Vec<Socket> {
     let socket = |line: &str| {
         let mut fields = line.split_whitespace().skip(1);
         let address = fields.next()?.strip_suffix(&ours)?.to_string();
-        let is_in_state = fields.nth(1)? == state;
+        let peer = u16::from_str_radix(fields.next()?.rsplit_once(':')?.1, 16).ok()?;
+        let is_in_state = fields.next()? == state;
         let inode = fields.nth(5)?.to_string();
-        is_in_state.then_some(Socket { address, inode })
+        is_in_state.then_some(Socket { address, peer, inode })
     };
     tables.flat_map(|table| table.lines().filter_map(socket).collect::<Vec<_>>()).collect()
 }

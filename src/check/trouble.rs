@@ -8,7 +8,7 @@ use nix::unistd::Pid;
 use crate::check::experiment::Experiment;
 use crate::check::peer::Peer;
 use crate::check::subject::{Subject, pass};
-use crate::check::verdict::{Outcome, fails, fails_unless, holds};
+use crate::check::verdict::{Outcome, fails, fails_since, holds};
 
 /// What all that survive have in common.
 pub fn survived(lab: &Experiment<'_>, server: &mut Subject, what: &str) -> Outcome {
@@ -63,13 +63,30 @@ pub fn reset_client(lab: &Experiment<'_>) -> Outcome {
     let usual = processes_left(&server, || (0..RESETS).for_each(|_| comes_and_goes(lab, &server)));
     let left = processes_left(&server, || {
         (0..RESETS).filter_map(|_| lab.dial(&server).ok()).for_each(|mut peer| {
+            peer.half_close();
+            peer.read_until(Duration::from_millis(300), |_| false);
+            peer.reset();
+        });
+    });
+    lab.step("five clients say nothing, shutdown(SHUT_WR), and reset the connection");
+    if usual < RESETS && left >= RESETS && server.ended().is_none() {
+        return fails_since(
+            CHILD_STAYS,
+            "_exit() at each end of the child, if there is nothing to read too: it must not come back to accept()",
+            "its children end with clients that say nothing",
+            format!("{left} processes more are there after {RESETS} clients have come and gone"),
+        );
+    }
+    let left = processes_left(&server, || {
+        (0..RESETS).filter_map(|_| lab.dial(&server).ok()).for_each(|mut peer| {
             peer.send(&lab.message()[..lab.message().len().min(1)]);
             peer.reset();
         });
     });
     lab.step("five clients write() a byte, and reset the connection");
     if usual < RESETS && left >= RESETS && server.ended().is_none() {
-        return fails_unless(
+        return fails_since(
+            CHILD_STAYS,
             "_exit() at each end of the child, after an error too: it must not come back to accept()",
             "its children end with clients that reset",
             format!("{left} processes more are there after {RESETS} resets"),
@@ -92,6 +109,10 @@ fn comes_and_goes(lab: &Experiment<'_>, server: &Subject) {
     peer.half_close();
     peer.read_until(Duration::from_millis(300), |_| false);
 }
+
+/// Why a child must end.
+const CHILD_STAYS: &str =
+    "a child that outlives its client does the parent's work, or waits for ever: one more for each";
 
 /// So many clients reset each time.
 const RESETS: usize = 5;

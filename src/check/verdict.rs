@@ -68,6 +68,16 @@ pub fn fails_unless(mend: &'static str, expected: impl Display, seen: impl Displ
     Ok(Verdict::Fails(Failure { mend: Some(mend), ..Failure::new(expected, seen) }))
 }
 
+/// The same, and it matters for another reason than that most fail the check for.
+pub fn fails_since(
+    why: &'static str,
+    mend: &'static str,
+    expected: impl Display,
+    seen: impl Display,
+) -> Outcome {
+    Ok(Verdict::Fails(Failure { why: Some(why), mend: Some(mend), ..Failure::new(expected, seen) }))
+}
+
 /// It cannot be seen, and why.
 pub fn not_observable(why: impl Display) -> Outcome {
     Ok(Verdict::NotObservable(why.to_string()))

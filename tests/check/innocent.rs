@@ -336,3 +336,74 @@ fn a_process_may_have_a_name_that_is_no_text() {
     );
     assert_holds(Some(findings));
 }
+
+#[test]
+fn descriptors_that_a_clock_closes_are_not_lost() {
+    if !crate::support::has("strace", "strace") {
+        return;
+    }
+    // one for each child, which is closed within a second of its end
+    let sweeping = "import os, select, signal, socket, sys
+signal.signal(signal.SIGPIPE, signal.SIG_IGN)
+s = socket.create_server(('', int(sys.argv[1])), backlog=100)
+kept = {}
+while True:
+    ready = select.select([s], [], [], 1)[0]
+    if not ready:
+        try:
+            while pid := os.waitpid(-1, os.WNOHANG)[0]: os.close(kept.pop(pid))
+        except ChildProcessError: pass
+        continue
+    try: c, _ = s.accept()
+    except OSError: continue
+    alive = os.open('/dev/null', os.O_RDONLY)
+    pid = os.fork()
+    if pid == 0:
+        try:
+            c.recv(255)
+            c.sendall(b'ok')
+        except OSError: pass
+        os._exit(0)
+    kept[pid] = alive
+    c.close()
+";
+    assert_holds(found_of("parent:accept=EPERM", &[], &["python3", "-c", sweeping, "{port}"]));
+}
+
+#[test]
+fn a_child_in_reserve_is_not_taken_for_the_one_that_serves() {
+    if !crate::support::has("strace", "strace") {
+        return;
+    }
+    let reserve = "import os, socket, sys
+s = socket.create_server(('', int(sys.argv[1])), backlog=100)
+free, used = os.pipe()
+def begin():
+    if os.fork() == 0:
+        c, _ = s.accept()
+        os.write(used, b'x')
+        try:
+            c.recv(255)
+            c.sendall(b'ok')
+        except OSError: pass
+        os._exit(0)
+for _ in range(3): begin()
+while True:
+    os.read(free, 1)
+    begin()
+    try:
+        while os.waitpid(-1, os.WNOHANG)[0]: pass
+    except ChildProcessError: pass
+";
+    assert_holds(found_of("child:read=EINTR", &[], &["python3", "-c", reserve, "{port}"]));
+}
+
+#[test]
+fn a_server_that_takes_its_time_for_each_client_is_not_waited_for() {
+    let slow = forking(NO_CHILDREN, "time.sleep(0.25)", ANSWER);
+    let begin = std::time::Instant::now();
+    let only = "keeps-serving";
+    assert_found(found_of(only, &[], &["python3", "-c", &slow, "{port}"]), 0, &[only]);
+    // a time-out is ten seconds, and twelve of them the longest that all may take
+    assert!(begin.elapsed() < std::time::Duration::from_secs(100), "{:?}", begin.elapsed());
+}

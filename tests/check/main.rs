@@ -6,6 +6,7 @@ mod support;
 
 mod command_line;
 mod examiner;
+mod guilty;
 mod innocent;
 mod logs;
 mod python;

@@ -1,6 +1,5 @@
 //! Subjects that are no servers, or that are wrong in a way of their own: a clear verdict, in bounded time.
 
-use crate::python::{ANSWER, forking, said_of};
 use crate::support::examiner::check;
 use crate::{PRISE, assert_nothing_left};
 
@@ -89,48 +88,4 @@ fn another_server_on_the_port_is_not_examined_in_its_place() {
     assert_eq!(findings.code, Some(3), "{}", findings.stdout);
     let said = format!("something else listens on port {port}");
     assert!(findings.stderr.contains(&said), "{}", findings.stderr);
-}
-
-#[test]
-fn a_thread_that_writes_to_a_client_that_has_reset_ends_its_server() {
-    let threads = "import signal, socket, sys, threading
-signal.signal(signal.SIGPIPE, signal.SIG_DFL)
-s = socket.create_server(('', int(sys.argv[1])), backlog=100)
-def serve(c):
-    try:
-        c.recv(255)
-        c.sendall(b'ok')
-    except OSError: pass
-    c.close()
-while True: threading.Thread(target=serve, args=(s.accept()[0],)).start()
-";
-    let Some(said) = said_of("reset-client", threads) else { return };
-    assert!(said.contains("(SIGPIPE)") && said.contains("1 fail,"), "{said}");
-}
-
-#[test]
-fn a_child_that_comes_back_to_accept_after_an_error_is_found() {
-    let falls_through = "import os, signal, socket, sys, time
-signal.signal(signal.SIGCHLD, signal.SIG_IGN)
-s = socket.create_server(('', int(sys.argv[1])), backlog=100)
-while True:
-    c, _ = s.accept()
-    if os.fork() == 0:
-        try:
-            while piece := c.recv(1000):
-                c.sendall(b'ok')
-        except OSError: continue
-        os._exit(0)
-    c.close()
-";
-    let Some(said) = said_of("reset-client", falls_through) else { return };
-    assert!(said.contains("5 processes more") && said.contains("_exit() at each end"), "{said}");
-}
-
-#[test]
-fn of_a_server_that_has_ended_it_is_said_and_nothing_else() {
-    let ends = forking("signal.signal(signal.SIGCHLD, lambda *_: os._exit(7))", "pass", ANSWER);
-    let Some(said) = said_of("descriptors,keeps-serving,fork-fails", &ends) else { return };
-    let seen = said.matches("the server has ended: exit status: 7").count();
-    assert_eq!((seen, said.matches("FAILS").count()), (3, 3), "{said}");
 }
