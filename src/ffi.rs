@@ -522,10 +522,16 @@ pub fn malloc_trim() {
     }
 }
 
-/// So many zeros, or more, from the beginning of a page on, which nothing takes away.
+/// Fresh memory, all zeros, aligned to a page and never unmapped:
+/// `mmap(NULL, size, PROT_READ | PROT_WRITE, flags | MAP_ANON, -1, 0)`.
+///
+/// # Errors
+/// ENOMEM.
+///
+/// <https://man7.org/linux/man-pages/man2/mmap.2.html>
 fn map(size: usize, flags: c_int) -> Result<ptr::NonNull<libc::c_void>> {
     let (protection, flags) = (libc::PROT_READ | libc::PROT_WRITE, flags | libc::MAP_ANON);
-    // SAFETY: a mapping at an address that the kernel chooses changes no memory that is in use.
+    // SAFETY: no flags hold MAP_FIXED, and a mapping where the kernel chooses changes no memory that is in use.
     let address = unsafe { libc::mmap(ptr::null_mut(), size, protection, flags, -1, 0) };
     if address == libc::MAP_FAILED {
         return Err(Errno::last());
@@ -643,7 +649,7 @@ impl<T> DerefMut for Unforked<T> {
 }
 
 /// Write what there is room for, though the descriptor blocks: `pwritev2(fd, iov, 1, -1, RWF_NOWAIT)`. Nothing where
-/// that is not to be had: elsewhere than on Linux, and of a pipe before Linux 6.4.
+/// that is not to be had: elsewhere than on Linux; of a pipe before Linux 6.4; and of a named pipe or a terminal.
 ///
 /// # Errors
 /// EAGAIN where there is no room; and those of write(2).
@@ -653,7 +659,7 @@ pub fn write_nowait(fd: &impl AsRawFd, bytes: &[u8]) -> Option<Result<usize>> {
     #[cfg(target_os = "linux")]
     {
         let iov = libc::iovec { iov_base: bytes.as_ptr().cast_mut().cast(), iov_len: bytes.len() };
-        let (fd, one, here) = (fd.as_raw_fd(), 1 as c_int, -1 as libc::c_long);
+        let (fd, one, here) = (fd.as_raw_fd() as libc::c_long, 1 as libc::c_long, -1 as libc::c_long);
         // the system call itself: not every libc that can be linked has the function
         // SAFETY: the vector is of one, which names bytes that live until it returns and are only read.
         let n = unsafe {

@@ -53,8 +53,16 @@ pub fn is_answered(lab: &Experiment<'_>) -> Result<bool, Error> {
 
 /// After the answer, and once the client has half-closed, there is an end, be other clients there or not.
 pub fn end_of_file(lab: &Experiment<'_>) -> Outcome {
-    let (answered, rest) = answer_and_rest(lab, true)?;
+    let unended =
+        format!("neither data nor end of file for {:?}, though the client had half-closed", lab.timeout());
+    let (answered, rest) = answer_and_rest(lab, false)?;
     match rest.end {
+        // one that has the first client's socket closed by the second may pass for right, if both are there
+        End::Closed if answer_and_rest(lab, true)?.1.end == End::Silence => fails_unless(
+            "close(new_socket) in the parent right after fork(), before another child inherits it",
+            "end of file after the answer, while another client is connected",
+            format!("{unended}; without the other client it comes"),
+        ),
         End::Closed if answered => holds("end of file after the answer"),
         End::Closed => holds("end of file, and no answer before it"),
         End::Reset => fails_unless(
@@ -63,20 +71,7 @@ pub fn end_of_file(lab: &Experiment<'_>) -> Outcome {
             "the connection is reset",
         ),
         End::Flood => fails("end of file after the answer", rest.describe()),
-        End::Silence | End::Enough => {
-            let seen = format!(
-                "neither data nor end of file for {:?}, though the client had half-closed",
-                lab.timeout()
-            );
-            if answer_and_rest(lab, false)?.1.end != End::Closed {
-                return fails("end of file after the answer", seen);
-            }
-            fails_unless(
-                "close(new_socket) in the parent right after fork(), before another child inherits it",
-                "end of file after the answer, while another client is connected",
-                format!("{seen}; without the other client it comes"),
-            )
-        }
+        End::Silence | End::Enough => fails("end of file after the answer", unended),
     }
 }
 
@@ -87,9 +82,10 @@ fn answer_and_rest(lab: &Experiment<'_>, beside_another: bool) -> Result<(bool, 
     let _other = if beside_another {
         server.wait_until(SOON, || !server.is_at_rest());
         let children = server.busy_children();
-        let other = lab.dial(&server)?;
+        // one that serves a single client takes no other
+        let other = lab.dial_patiently(&server).ok();
         server.wait_until(SOON, || server.busy_children() > children);
-        Some(other)
+        other
     } else {
         None
     };
@@ -115,12 +111,7 @@ pub fn pieces(lab: &Experiment<'_>) -> Outcome {
     if message.len() < 3 {
         return not_observable("the message is shorter than three bytes: --send a longer one");
     }
-    // what it does before it reads, be it to sleep or to look a name up, it has done in the time of a whole answer
-    let begun = Instant::now();
-    lab.serves(&server);
-    let ready = begun.elapsed().min(BEFORE_READ);
-    let mut peer = lab.dial(&server)?;
-    pass(ready);
+    let mut peer = dial_and_let_it_read(lab, &server)?;
     let ends = [message.len().min(6) / 3, message.len().min(6) * 2 / 3, message.len()];
     let mut sent = 0;
     let mut came = Vec::new();
@@ -161,6 +152,17 @@ pub fn pieces(lab: &Experiment<'_>) -> Outcome {
     } else {
         fails("an answer to a message in three pieces", answer.describe())
     }
+}
+
+/// A client whose server has done what it does before it reads, be it to sleep or to look a name up: that takes no
+/// longer than a whole answer.
+fn dial_and_let_it_read(lab: &Experiment<'_>, server: &Subject) -> Result<Peer, Cut> {
+    let begun = Instant::now();
+    lab.serves(server);
+    let ready = begun.elapsed().min(BEFORE_READ);
+    let peer = lab.dial(server)?;
+    pass(ready);
+    Ok(peer)
 }
 
 /// What has come when no more comes for a while, and the client, which may ask for the rest.
@@ -206,6 +208,8 @@ fn whole_answer(lab: &Experiment<'_>, server: &Subject) -> Result<Answer, Cut> {
 /// The whole answer arrives, though the client sent more than the server wanted to read.
 pub fn delivers(lab: &Experiment<'_>) -> Outcome {
     const SURPLUS: usize = 100_000;
+    // less than this the kernel takes at once
+    const ROOM: usize = 4096;
     let server = lab.start()?;
     let whole = whole_answer(lab, &server)?;
     if whole.bytes.is_empty() {
@@ -226,10 +230,8 @@ pub fn delivers(lab: &Experiment<'_>) -> Outcome {
     if answer.end == End::Reset || hangs {
         return fails(format!("{} bytes, then end of file", whole.bytes.len()), answer.describe());
     }
-    if lab.is_answer(&answer.bytes)
-        && answer.bytes.len() < whole.bytes.len()
-        && whole.bytes.starts_with(&answer.bytes)
-    {
+    let is_part = answer.bytes.len() < whole.bytes.len() && whole.bytes.starts_with(&answer.bytes);
+    if is_part && answer.bytes.len() >= ROOM {
         return fails_since(
             "write() to a socket may take less than it is given, and returns how much it has taken",
             "write() again what is left, until all is written",

@@ -101,7 +101,14 @@ impl Fault {
             if calls > 0 {
                 met.push(calls);
             }
-            self.aftermath(lab, &mut server, times, descriptors)?;
+            self.aftermath(lab, &mut server, times)?;
+            // a close() that is made to fail is not made
+            if self.call.syscalls != CLOSE.syscalls
+                && let Some(now) = descriptors_left(lab, &server, descriptors)
+            {
+                drop(server);
+                return self.loses_descriptors(lab, times, descriptors, now);
+            }
             if calls > 0
                 && reaps
                 && let Some(zombies) = left_zombies(lab, &server)
@@ -154,6 +161,14 @@ impl Fault {
         Err(self.fails(times, "no zombie", format!("{zombies} zombies")))
     }
 
+    /// It has more descriptors afterwards, which it may have without any fault as well.
+    fn loses_descriptors(&self, lab: &Experiment<'_>, times: Times, before: usize, now: usize) -> Outcome {
+        if lab.another().also_fails(keeps_descriptors)? {
+            return not_observable("it loses descriptors without any fault, too");
+        }
+        Err(self.fails(times, &format!("{before} descriptors"), format!("{now} descriptors")))
+    }
+
     /// Let the call fail while clients come.
     fn meet(&self, lab: &Experiment<'_>, server: &mut Subject, times: Times) -> Result<Met, Cut> {
         let (target, client) = match self.whose {
@@ -163,6 +178,8 @@ impl Fault {
                 None => return unobservable("no process of its own serves a client"),
             },
         };
+        // each tries again for itself
+        let threads = system::threads(target).len() as f64;
         let Some(strace) = Strace::attach(server, target, self.call.syscalls, self.errno, times) else {
             return unobservable(NO_STRACE);
         };
@@ -191,20 +208,15 @@ impl Fault {
         let ticks = system::cpu_ticks(target).unwrap_or(ticks).saturating_sub(ticks);
         let seconds = begun.elapsed().as_secs_f64();
         let calls = strace.detach();
-        let again_and_again = self.call.syscalls != CLOSE.syscalls && calls as f64 > SPINNING * seconds;
+        let again_and_again =
+            self.call.syscalls != CLOSE.syscalls && calls as f64 > SPINNING * threads * seconds;
         let spins = (times == Times::ForEver && again_and_again)
             .then(|| format!("{calls} failing calls and {} ms of CPU in {seconds:.1} s", ticks * 10));
         Ok(Met { calls, spins })
     }
 
     /// What must be so once the call succeeds again.
-    fn aftermath(
-        &self,
-        lab: &Experiment<'_>,
-        server: &mut Subject,
-        times: Times,
-        descriptors: usize,
-    ) -> Result<(), Cut> {
+    fn aftermath(&self, lab: &Experiment<'_>, server: &mut Subject, times: Times) -> Result<(), Cut> {
         if let Some(status) = server.ended() {
             server.may_end();
             return Err(self.fails(times, "the server goes on", format!("it has ended: {status}")));
@@ -221,28 +233,23 @@ impl Fault {
         if !serves {
             return Err(self.fails(times, "the next client is served", "no answer".into()));
         }
-        // who is told that it has no child may believe it, and start another
+        // after ECHILD it may think its children gone, and start others
         if self.errno != "ECHILD" && !server.wait_until(lab.timeout(), || server.is_at_rest()) {
             let seen =
                 format!("{} of its processes are there after {:?}", server.busy_children(), lab.timeout());
             return Err(self.fails(times, "a child ends once its client is gone", seen));
         }
-        match settled_descriptors(server, Some(descriptors)) {
-            Some(now) if now > descriptors + KEPT => {
-                // some are closed by a clock, or when the next client comes
-                lab.serves(server);
-                let few = || system::descriptors(server.pid).is_none_or(|now| now <= descriptors + KEPT);
-                if server.wait_until(lab.timeout(), few) {
-                    return Ok(());
-                }
-                if lab.another().also_fails(keeps_descriptors)? {
-                    return unobservable("it loses descriptors without any fault, too");
-                }
-                Err(self.fails(times, &format!("{descriptors} descriptors"), format!("{now} descriptors")))
-            }
-            _ => Ok(()),
-        }
+        Ok(())
     }
+}
+
+/// How many descriptors it has for good, if that is too many. Some are closed by a clock, or when the next client comes.
+fn descriptors_left(lab: &Experiment<'_>, server: &Subject, before: usize) -> Option<usize> {
+    let many = |now: &usize| *now > before + KEPT;
+    settled_descriptors(server, Some(before)).filter(many)?;
+    lab.serves(server);
+    server.wait_until(lab.timeout(), || !system::descriptors(server.pid).is_some_and(|now| many(&now)));
+    system::descriptors(server.pid).filter(many)
 }
 
 fn unobservable<T>(why: &str) -> Result<T, Cut> {

@@ -203,8 +203,8 @@ fn alike(lines: &[String], line: &str) -> usize {
 }
 
 /// A line that comes more often here than there, and more than once. What fork() has copied is the same to the byte;
-/// what has a time in it is another line each time, here as there. Of one that there is not said at all, a server that
-/// says it otherwise on a terminal may have said each.
+/// what has a time in it is another line each time, here as there. A line that never came there proves nothing: a server
+/// may word it otherwise on a terminal.
 fn more_often(here: &[String], there: &[String]) -> Option<String> {
     let more = |line: &&String| {
         let said = alike(there, line);

@@ -63,7 +63,9 @@ impl Strace {
             .ok()?;
         server.instruments.push(child.id() as i32);
         let mut strace = Strace { child };
-        let all_traced = || threads.iter().all(|&thread| system::is_traced(thread));
+        // a thread that served a client may have ended meanwhile
+        let is_traced = |thread: &i32| system::is_traced(*thread) || system::state(*thread).is_none();
+        let all_traced = || system::is_traced(pid) && threads.iter().all(is_traced);
         let attached = wait_until(Duration::from_secs(10), || all_traced() || strace.ended());
         // it ends at once, and well, when the first call that fails is the end of the process
         let at_work = attached && !matches!(strace.child.try_wait(), Ok(Some(status)) if !status.success());

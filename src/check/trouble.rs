@@ -60,37 +60,22 @@ pub fn interrupted_calls(lab: &Experiment<'_>) -> Outcome {
 pub fn reset_client(lab: &Experiment<'_>) -> Outcome {
     let mut server = lab.start()?;
     // what clients leave that do not reset is another check's
-    let usual = processes_left(&server, || (0..RESETS).for_each(|_| comes_and_goes(lab, &server)));
-    let left = processes_left(&server, || {
-        (0..RESETS).filter_map(|_| lab.dial(&server).ok()).for_each(|mut peer| {
-            peer.half_close();
-            peer.read_until(Duration::from_millis(300), |_| false);
-            peer.reset();
+    let usual = processes_left(lab, &server, || (0..RESETS).for_each(|_| comes_and_goes(lab, &server)));
+    for leave in LEAVES {
+        let left = processes_left(lab, &server, || {
+            (0..RESETS).filter_map(|_| lab.dial(&server).ok()).for_each(|peer| (leave.how)(lab, peer));
         });
-    });
-    lab.step("five clients say nothing, shutdown(SHUT_WR), and reset the connection");
-    if usual < RESETS && left >= RESETS && server.ended().is_none() {
-        return fails_since(
-            CHILD_STAYS,
-            "_exit() at each end of the child, if there is nothing to read too: it must not come back to accept()",
-            "its children end with clients that say nothing",
-            format!("{left} processes more are there after {RESETS} clients have come and gone"),
-        );
-    }
-    let left = processes_left(&server, || {
-        (0..RESETS).filter_map(|_| lab.dial(&server).ok()).for_each(|mut peer| {
-            peer.send(&lab.message()[..lab.message().len().min(1)]);
-            peer.reset();
-        });
-    });
-    lab.step("five clients write() a byte, and reset the connection");
-    if usual < RESETS && left >= RESETS && server.ended().is_none() {
-        return fails_since(
-            CHILD_STAYS,
-            "_exit() at each end of the child, after an error too: it must not come back to accept()",
-            "its children end with clients that reset",
-            format!("{left} processes more are there after {RESETS} resets"),
-        );
+        lab.step(leave.step);
+        if usual < RESETS && left >= RESETS && server.ended().is_none() {
+            return fails_since(
+                "a child that outlives its client does the parent's work, or waits for ever: one more for each",
+                leave.mend,
+                leave.expected,
+                format!("{left} processes more are there after {RESETS} clients have come and gone"),
+            );
+        }
+        // those who go late are not the next ones'
+        server.wait_until(lab.timeout(), || server.is_at_rest());
     }
     // the reset is there before the first write(), and the end of file before the reset: that write() raises SIGPIPE
     reset_while_stopped(lab, &server, 2, |peer| {
@@ -110,20 +95,46 @@ fn comes_and_goes(lab: &Experiment<'_>, server: &Subject) {
     peer.read_until(Duration::from_millis(300), |_| false);
 }
 
-/// Why a child must end.
-const CHILD_STAYS: &str =
-    "a child that outlives its client does the parent's work, or waits for ever: one more for each";
+/// A way to leave that ends a child.
+struct Leave {
+    how: fn(&Experiment<'_>, Peer),
+    step: &'static str,
+    expected: &'static str,
+    mend: &'static str,
+}
+
+const LEAVES: [Leave; 2] = [
+    Leave {
+        how: |_, mut peer| {
+            peer.half_close();
+            peer.read_until(Duration::from_millis(300), |_| false);
+            peer.reset();
+        },
+        step: "five clients say nothing, shutdown(SHUT_WR), and reset the connection",
+        expected: "its children end with clients that say nothing",
+        mend: "_exit() at each end of the child, if there is nothing to read too: it must not come back to accept()",
+    },
+    Leave {
+        how: |lab, mut peer| {
+            peer.send(&lab.message()[..lab.message().len().min(1)]);
+            peer.reset();
+        },
+        step: "five clients write() a byte, and reset the connection",
+        expected: "its children end with clients that reset",
+        mend: "_exit() at each end of the child, after an error too: it must not come back to accept()",
+    },
+];
 
 /// So many clients reset each time.
 const RESETS: usize = 5;
 
 /// How many processes are there for good, when something has happened, that were not before.
-fn processes_left(server: &Subject, happens: impl FnOnce()) -> usize {
+fn processes_left(lab: &Experiment<'_>, server: &Subject, happens: impl FnOnce()) -> usize {
     let before = server.busy_children();
     happens();
     server.wait_until(Duration::from_secs(1), || !server.has_work());
     let mut more = 0;
-    server.wait_until(Duration::from_secs(1), || {
+    server.wait_until(lab.timeout(), || {
         more = server.busy_children().saturating_sub(before);
         more < RESETS
     });

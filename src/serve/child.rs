@@ -87,6 +87,7 @@ pub fn become_child(recipe: &Recipe, client: OwnedFd) -> ! {
         Ok(()) => ("exec", run(recipe)),
         Err(failed) => failed,
     };
+    log::outlive_it();
     log::failed(std::process::id(), step, errno::Errno(errno as i32));
     _exit(match (step, errno) {
         ("exec", Errno::ENOENT | Errno::ENOTDIR) => Exit::NotFound,

@@ -1,5 +1,5 @@
 //! The log: stderr, one line an event, `key=value` after the first words. Every line is written by [`line`],
-//! in one write(2), and made without asking for memory: the fewer pages of the heap a process touches between
+//! in one write(2) or its like, and made without asking for memory: the fewer pages of the heap a process touches between
 //! fork and exit, the fewer are copied.
 
 use std::fmt::{self, Arguments, Display, Formatter, Write};
@@ -19,7 +19,7 @@ use nix::sys::socket::{MsgFlags, send};
 use nix::sys::stat::{Mode, SFlag, fstat};
 use nix::unistd::{dup2_stderr, isatty, ttyname, write};
 
-use crate::ffi::{Ended, shared_counter, write_nowait};
+use crate::ffi::{Ended, Handler, shared_counter, sigaction, write_nowait};
 use crate::serve::counters::Counters;
 
 /// Lines that could not be written, those of children too.
@@ -35,7 +35,7 @@ const LOOK_FIRST: u8 = 0;
 const JUST_WRITE: u8 = 1;
 /// A socket.
 const SEND: u8 = 2;
-/// A pipe that blocks.
+/// What blocks: a pipe(2) can be written to without a wait.
 const ASK_NOT_TO_WAIT: u8 = 3;
 
 /// All of it.
@@ -127,7 +127,7 @@ fn open_to_write(path: PathBuf, how: OFlag) -> Option<OwnedFd> {
     open(&path, how | OFlag::O_WRONLY | OFlag::O_NOCTTY | OFlag::O_CLOEXEC, Mode::empty()).ok()
 }
 
-/// Stderr is from now on what [`never_wait`] gave for children: a pipe, or a terminal.
+/// Stderr is from now on what [`never_wait`] gave for children: a pipe, a terminal, or /dev/null in its place.
 pub fn wait_again(shared: &OwnedFd) -> Result<(), Errno> {
     WAY.store(ASK_NOT_TO_WAIT, Relaxed);
     dup2_stderr(shared)
@@ -136,24 +136,26 @@ pub fn wait_again(shared: &OwnedFd) -> Result<(), Errno> {
 /// Write to stderr: all, or what there is room for; EAGAIN where there is none, after a wait of some milliseconds at
 /// most.
 fn put(line: &[u8]) -> Result<usize, Errno> {
-    let stderr = stderr();
-    let at_once = || match WAY.load(Relaxed) {
-        JUST_WRITE => Some(write(&stderr, line)),
-        SEND => Some(send(stderr.as_raw_fd(), line, MsgFlags::MSG_DONTWAIT)),
-        ASK_NOT_TO_WAIT => write_nowait(&stderr, line),
-        _ => None,
-    };
-    let put = at_once();
-    if let Some(put) = put
+    if let Some(put) = put_at_once(line)
         && put != Err(Errno::EAGAIN)
     {
         return put;
     }
-    if !has_room(stderr.as_fd()) {
+    if !has_room(stderr().as_fd()) {
         return Err(Errno::EAGAIN);
     }
     // a child may have taken the room since
-    put.and_then(|_| at_once()).unwrap_or_else(|| write(&stderr, line))
+    put_at_once(line).unwrap_or_else(|| write(stderr(), line))
+}
+
+/// Write to stderr what there is room for, without a wait; nothing where that is not to be had.
+fn put_at_once(line: &[u8]) -> Option<Result<usize, Errno>> {
+    match WAY.load(Relaxed) {
+        JUST_WRITE => Some(write(stderr(), line)),
+        SEND => Some(send(stderr().as_raw_fd(), line, MsgFlags::MSG_DONTWAIT)),
+        ASK_NOT_TO_WAIT => write_nowait(&stderr(), line),
+        _ => None,
+    }
 }
 
 /// Whether there is room, perhaps after a moment. A reader that has stalled has none.
@@ -170,6 +172,13 @@ fn has_room(fd: BorrowedFd) -> bool {
     let room = poll(&mut [PollFd::new(fd, PollFlags::POLLOUT)], left.as_millis() as u8).is_ok_and(|n| n > 0);
     *waited = Some((window, spent + begun.elapsed()));
     room
+}
+
+/// From now on a reader that has gone, or a log that may not grow, is an error of write(2) and no signal to die of.
+pub fn outlive_it() {
+    for signal in [Signal::SIGPIPE, Signal::SIGXFSZ] {
+        sigaction(signal, Handler::Ignore).ok();
+    }
 }
 
 /// Write a line. A line for which there is no room is lost, and counted: who reads the log is waited for a

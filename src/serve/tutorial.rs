@@ -3,10 +3,9 @@
 use std::os::fd::OwnedFd;
 
 use nix::errno::Errno;
-use nix::sys::signal::Signal;
 use nix::unistd::read;
 
-use crate::ffi::{_exit, Handler, inherited, sigaction};
+use crate::ffi::{_exit, inherited};
 use crate::serve::log;
 use crate::stream::{LINGER_MS, PIECE_MS, drain, readable, writen};
 use crate::visible::{until_nul, visible_line};
@@ -16,11 +15,8 @@ const LONGEST: usize = 255;
 
 /// Serve the client whose socket is stdin, and end.
 pub fn serve() -> ! {
-    // a client, or a reader of the log, that has gone is an error to report, not a signal to die of; and so is a log
-    // that may not grow
-    for signal in [Signal::SIGPIPE, Signal::SIGXFSZ] {
-        sigaction(signal, Handler::Ignore).ok();
-    }
+    // nor is a client that has gone
+    log::outlive_it();
     // std's stdin would make itself a buffer first
     let served = inherited(0).ok_or(Errno::EBADF).and_then(|client| answer(&client));
     if let Err(errno) = served {

@@ -1,6 +1,8 @@
 //! Servers with one mistake, which serve well until the check that it is about.
 
 use crate::python::{ANSWER, NO_CHILDREN, forking, said_of};
+use crate::support::examiner::{Findings, check};
+use crate::support::has;
 
 #[test]
 fn a_thread_that_writes_to_a_client_that_has_reset_ends_its_server() {
@@ -121,9 +123,29 @@ while True:
 }
 
 #[test]
+fn a_socket_that_is_closed_by_the_next_client_keeps_the_last_one_waiting() {
+    // Python closes the one when its variable is given the next
+    let forgets = "import os, signal, socket, sys
+signal.signal(signal.SIGCHLD, signal.SIG_IGN)
+s = socket.create_server(('', int(sys.argv[1])), backlog=100)
+while True:
+    c, _ = s.accept()
+    if os.fork() == 0:
+        try:
+            c.recv(255)
+            c.sendall(b'ok')
+        except OSError: pass
+        os._exit(0)
+";
+    let Some(said) = said_of("end-of-file", forgets) else { return };
+    assert!(said.contains("though the client had half-closed\n"), "{said}");
+}
+
+#[test]
 fn an_answer_that_write_takes_a_part_of_is_not_delivered() {
-    let child = "c.recv(255)
-            c.setsockopt(socket.SOL_SOCKET, socket.SO_SNDTIMEO, struct.pack('ll', 0, 100_000))
+    // the message is 255 bytes: whoever sends more is given less time
+    let child = "if len(c.recv(1000)) > 255:
+                c.setsockopt(socket.SOL_SOCKET, socket.SO_SNDTIMEO, struct.pack('ll', 0, 100_000))
             c.send(b'ok' * 3_000_000)
             c.shutdown(socket.SHUT_WR)
             while c.recv(65536): pass";
@@ -185,7 +207,7 @@ signal.signal(signal.SIGTERM, end)
 
 #[test]
 fn a_client_for_whom_there_is_no_process_is_to_be_closed() {
-    if !crate::support::has("strace", "strace") {
+    if !has("strace", "strace") || !has("python3", "python3") {
         return;
     }
     let leaks = "import os, signal, socket, sys
@@ -206,6 +228,9 @@ while True:
         os._exit(0)
     c.close()
 ";
-    let Some(said) = said_of("fork-fails", leaks) else { return };
-    assert!(said.contains("descriptors more are open than before"), "{said}");
+    // on a port of its own, it must have ended before another server is looked at
+    let port = crate::support::free_port().to_string();
+    let options = ["--timeout", "10", "--only", "fork-fails", "--port", &port];
+    let Findings { stdout, stderr, .. } = check(&options, &["python3", "-c", leaks, &port]);
+    assert!(stdout.contains("descriptors more are open than before"), "{stdout}{stderr}");
 }

@@ -407,3 +407,59 @@ fn a_server_that_takes_its_time_for_each_client_is_not_waited_for() {
     // a time-out is ten seconds, and twelve of them the longest that all may take
     assert!(begin.elapsed() < std::time::Duration::from_secs(100), "{:?}", begin.elapsed());
 }
+
+#[test]
+fn a_shorter_answer_is_no_write_that_was_cut_short() {
+    // it greets, and has nothing to say to who says too much
+    let curt = "c.sendall(b'ready\\n')
+            if len(c.recv(1000)) <= 255: c.sendall(b'ok')
+            c.shutdown(socket.SHUT_WR)
+            while c.recv(65536): pass";
+    let source = forking(NO_CHILDREN, "pass", curt);
+    let found = found_of("delivers", &["--expect", "ready"], &["python3", "-c", &source, "{port}"]);
+    assert_holds(found);
+}
+
+#[test]
+fn a_child_that_takes_its_time_has_not_come_back_to_accept() {
+    let late = forking(NO_CHILDREN, "pass", "time.sleep(2.5); c.recv(255); c.sendall(b'ok')");
+    assert_holds(found_of("reset-client", &[], &["python3", "-c", &late, "{port}"]));
+}
+
+#[test]
+fn a_server_of_one_client_gives_that_one_its_end_of_file() {
+    let one = "import socket, sys
+s = socket.create_server(('', int(sys.argv[1])), backlog=100)
+c, _ = s.accept()
+s.close()
+c.recv(255)
+c.sendall(b'ok')
+";
+    let Some(findings) = found_of("end-of-file", &[], &["python3", "-c", one, "{port}"]) else { return };
+    // that it ends is another mistake, which is said
+    assert!(!findings.stdout.contains("connect() failed"), "{}", findings.stdout);
+}
+
+#[test]
+fn threads_that_each_wait_do_not_spin_together() {
+    if !crate::support::has("strace", "strace") {
+        return;
+    }
+    let threads = "import socket, sys, threading, time
+s = socket.create_server(('', int(sys.argv[1])), backlog=100)
+def serve():
+    while True:
+        try: c, _ = s.accept()
+        except OSError:
+            time.sleep(0.01)
+            continue
+        try:
+            c.recv(255)
+            c.sendall(b'ok')
+        except OSError: pass
+        c.close()
+for _ in range(24): threading.Thread(target=serve).start()
+while True: time.sleep(10)
+";
+    assert_holds(found_of("parent:accept=ENOBUFS", &[], &["python3", "-c", threads, "{port}"]));
+}
