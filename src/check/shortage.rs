@@ -136,8 +136,9 @@ pub fn fork_fails(lab: &Experiment<'_>) -> Outcome {
         && let Some(more) = descriptors_lost(lab, &server, before, lost)
     {
         drop(server);
+        // they may be lost in any case, which is another check's
         if lab.another().also_fails(descriptors)? {
-            return not_observable("it loses descriptors without any fault, too");
+            return Ok(verdict);
         }
         return fails_unless(
             "when fork() is -1: close() what was opened for that client, its socket first: nobody else will",
