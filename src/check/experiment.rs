@@ -52,9 +52,9 @@ impl<'a> Experiment<'a> {
         Experiment::new(self.options)
     }
 
-    /// Whether another check fails, so that what looks like this one's mistake is that one's.
+    /// Whether another check fails, of a server of its own, so that what looks like this one's mistake is that one's.
     pub fn also_fails(&self, check: fn(&Experiment<'_>) -> Outcome) -> Result<bool, Error> {
-        match check(self) {
+        match check(&self.another()) {
             Ok(verdict) | Err(Cut::Found(verdict)) => Ok(verdict.failure().is_some()),
             Err(Cut::Trouble(error)) => Err(error),
         }

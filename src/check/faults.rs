@@ -155,7 +155,7 @@ impl Fault {
 
     /// It has zombies afterwards, which it may have without any fault as well, once some of its children end together.
     fn leaves_zombies(&self, lab: &Experiment<'_>, times: Times, zombies: usize) -> Outcome {
-        if lab.another().also_fails(no_zombies)? {
+        if lab.also_fails(no_zombies)? {
             return not_observable("it leaves zombies without any fault, too");
         }
         Err(self.fails(times, "no zombie", format!("{zombies} zombies")))
@@ -163,7 +163,7 @@ impl Fault {
 
     /// It has more descriptors afterwards, which it may have without any fault as well.
     fn loses_descriptors(&self, lab: &Experiment<'_>, times: Times, before: usize, now: usize) -> Outcome {
-        if lab.another().also_fails(keeps_descriptors)? {
+        if lab.also_fails(keeps_descriptors)? {
             return not_observable("it loses descriptors without any fault, too");
         }
         Err(self.fails(times, &format!("{before} descriptors"), format!("{now} descriptors")))

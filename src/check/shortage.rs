@@ -137,7 +137,7 @@ pub fn fork_fails(lab: &Experiment<'_>) -> Outcome {
     {
         drop(server);
         // they may be lost in any case, which is another check's
-        if lab.another().also_fails(descriptors)? {
+        if lab.also_fails(descriptors)? {
             return Ok(verdict);
         }
         return fails_unless(

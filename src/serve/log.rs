@@ -1,6 +1,6 @@
 //! The log: stderr, one line an event, `key=value` after the first words. Every line is written by [`line`],
-//! in one write(2) or its like, and made without asking for memory: the fewer pages of the heap a process touches between
-//! fork and exit, the fewer are copied.
+//! in one write(2) or its like, and made without asking for memory: the fewer pages of the heap a process
+//! touches between fork and exit, the fewer are copied.
 
 use std::fmt::{self, Arguments, Display, Formatter, Write};
 use std::io::{stderr, stdout};

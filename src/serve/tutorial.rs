@@ -15,7 +15,7 @@ const LONGEST: usize = 255;
 
 /// Serve the client whose socket is stdin, and end.
 pub fn serve() -> ! {
-    // nor is a client that has gone
+    // a client that has gone is an error of write(2), too, and no signal to die of
     log::outlive_it();
     // std's stdin would make itself a buffer first
     let served = inherited(0).ok_or(Errno::EBADF).and_then(|client| answer(&client));

@@ -1,6 +1,6 @@
 //! Servers with one mistake, which serve well until the check that it is about.
 
-use crate::python::{ANSWER, NO_CHILDREN, forking, said_of};
+use crate::python::{ANSWER, NO_CHILDREN, forking, forking_then, said_of};
 use crate::support::examiner::{Findings, check};
 use crate::support::has;
 
@@ -23,20 +23,10 @@ while True: threading.Thread(target=serve, args=(s.accept()[0],)).start()
 
 #[test]
 fn a_child_that_comes_back_to_accept_after_an_error_is_found() {
-    let falls_through = "import os, signal, socket, sys, time
-signal.signal(signal.SIGCHLD, signal.SIG_IGN)
-s = socket.create_server(('', int(sys.argv[1])), backlog=100)
-while True:
-    c, _ = s.accept()
-    if os.fork() == 0:
-        try:
-            while piece := c.recv(1000):
-                c.sendall(b'ok')
-        except OSError: continue
-        os._exit(0)
-    c.close()
-";
-    let Some(said) = said_of("reset-client", falls_through) else { return };
+    let child = "try:
+                while c.recv(1000): c.sendall(b'ok')
+            except OSError: continue";
+    let Some(said) = said_of("reset-client", &forking(NO_CHILDREN, "pass", child)) else { return };
     assert!(said.contains("5 processes more") && said.contains("_exit() at each end"), "{said}");
 }
 
@@ -97,47 +87,25 @@ while True: time.sleep(10)
 
 #[test]
 fn a_socket_that_the_next_child_inherits_keeps_its_client_waiting() {
-    let keeps = "import os, signal, socket, sys
-kept = {}
+    let first = "kept = {}
 def reap(*_):
     try:
         while pid := os.waitpid(-1, os.WNOHANG)[0]: kept.pop(pid).close()
     except ChildProcessError: pass
-s = socket.create_server(('', int(sys.argv[1])), backlog=100)
-signal.signal(signal.SIGCHLD, reap)
-while True:
-    c, _ = s.accept()
-    signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGCHLD})
-    pid = os.fork()
-    if pid == 0:
-        try:
-            c.recv(255)
-            c.sendall(b'ok')
-        except OSError: pass
-        os._exit(0)
-    kept[pid] = c
-    signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGCHLD})
-";
-    let Some(said) = said_of("end-of-file", keeps) else { return };
+signal.signal(signal.SIGCHLD, reap)";
+    // no child is reaped before it is known
+    let parent = "signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGCHLD})";
+    let then = "kept[pid] = c
+    signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGCHLD})";
+    let Some(said) = said_of("end-of-file", &forking_then(first, parent, ANSWER, then)) else { return };
     assert!(said.contains("without the other client it comes") && said.contains("inherits it"), "{said}");
 }
 
 #[test]
 fn a_socket_that_is_closed_by_the_next_client_keeps_the_last_one_waiting() {
     // Python closes the one when its variable is given the next
-    let forgets = "import os, signal, socket, sys
-signal.signal(signal.SIGCHLD, signal.SIG_IGN)
-s = socket.create_server(('', int(sys.argv[1])), backlog=100)
-while True:
-    c, _ = s.accept()
-    if os.fork() == 0:
-        try:
-            c.recv(255)
-            c.sendall(b'ok')
-        except OSError: pass
-        os._exit(0)
-";
-    let Some(said) = said_of("end-of-file", forgets) else { return };
+    let forgets = forking_then(NO_CHILDREN, "pass", ANSWER, "pass");
+    let Some(said) = said_of("end-of-file", &forgets) else { return };
     assert!(said.contains("though the client had half-closed\n"), "{said}");
 }
 
@@ -156,29 +124,17 @@ fn an_answer_that_write_takes_a_part_of_is_not_delivered() {
 
 #[test]
 fn a_slot_for_each_sigchld_runs_out() {
-    let counts = "import os, signal, socket, sys, time
-live = 0
+    let first = "live = 0
 def reap(*_):
     global live
     live -= 1
     try:
         while os.waitpid(-1, os.WNOHANG)[0]: pass
     except ChildProcessError: pass
-s = socket.create_server(('', int(sys.argv[1])), backlog=100)
-signal.signal(signal.SIGCHLD, reap)
-while True:
-    while live >= 20: time.sleep(0.01)
-    c, _ = s.accept()
-    live += 1
-    if os.fork() == 0:
-        try:
-            c.recv(255)
-            c.sendall(b'ok')
-        except OSError: pass
-        os._exit(0)
-    c.close()
-";
-    let Some(said) = said_of("no-zombies", counts) else { return };
+signal.signal(signal.SIGCHLD, reap)";
+    let parent = "while live >= 20: time.sleep(0.01)
+    live += 1";
+    let Some(said) = said_of("no-zombies", &forking(first, parent, ANSWER)) else { return };
     assert!(
         said.contains("when as many clients come again: 20") && said.contains("not for each SIGCHLD"),
         "{said}"

@@ -85,23 +85,11 @@ fn a_log_that_reads_otherwise_on_a_terminal_is_not_blamed_for_it() {
 #[test]
 fn colours_hide_no_line_that_is_repeated() {
     // each child has what its parent has not yet written, and writes it as it ends
-    let coloured = "import os, signal, socket, sys
-signal.signal(signal.SIGCHLD, signal.SIG_IGN)
-say = '\\x1b[1;32m%s\\x1b[0m' if sys.stdout.isatty() else '%s'
-out = open(1, 'w')
-s = socket.create_server(('', int(sys.argv[1])), backlog=100)
-while True:
-    c, _ = s.accept()
-    print(say % 'a client has come', file=out)
-    if os.fork() == 0:
-        try:
-            c.recv(255)
-            c.sendall(b'ok')
-        except OSError: pass
-        out.flush()
-        os._exit(0)
-    c.close()
-";
-    let Some(said) = said_of("log-once", coloured) else { return };
+    let first = format!(
+        "say = '\\x1b[1;32m%s\\x1b[0m' if sys.stdout.isatty() else '%s'\nout = open(1, 'w')\n{NO_CHILDREN}"
+    );
+    let child = format!("{ANSWER}; out.flush()");
+    let coloured = forking(&first, "print(say % 'a client has come', file=out)", &child);
+    let Some(said) = said_of("log-once", &coloured) else { return };
     assert!(said.contains("\"a client has come\" 6 times for 3 clients, 3 on a terminal"), "{said}");
 }

@@ -10,6 +10,11 @@ pub const ANSWER: &str = "c.recv(255); c.sendall(b'ok')";
 
 /// A server with a process for each client `c`: what it does first, in the parent for each client, and in the child.
 pub fn forking(first: &str, parent: &str, child: &str) -> String {
+    forking_then(first, parent, child, "c.close()")
+}
+
+/// The same, and what the parent does with `c` when its child, `pid`, has begun.
+pub fn forking_then(first: &str, parent: &str, child: &str, then: &str) -> String {
     format!(
         "import os, signal, socket, sys, time
 {first}
@@ -17,12 +22,13 @@ s = socket.create_server(('', int(sys.argv[1])), backlog=100)
 while True:
     c, _ = s.accept()
     {parent}
-    if os.fork() == 0:
+    pid = os.fork()
+    if pid == 0:
         try:
             {child}
         except OSError: pass
         os._exit(0)
-    c.close()
+    {then}
 "
     )
 }

@@ -82,9 +82,8 @@ impl Server {
             assert!(running.try_wait().is_none(), "it has ended: {}", running.stderr());
             printed.ends_with('\n')
         });
-        let port = printed.trim_end().rsplit(':').next().and_then(|port| port.parse().ok());
         let held = descriptors(running.pid());
-        Server { running, port: port.expect("a port stands at the end"), held }
+        Server { running, port: port_in(&printed), held }
     }
 
     /// The parent.
@@ -262,6 +261,13 @@ impl Status {
         assert_eq!(self.accepted, self.started + self.refused + self.waiting, "{self:?}");
         assert_eq!(self.started, self.ended + self.live, "{self:?}");
     }
+}
+
+/// The port of an address that a server has printed.
+#[track_caller]
+pub fn port_in(printed: &str) -> u16 {
+    let port = printed.trim_end().rsplit(':').next().and_then(|port| port.parse().ok());
+    port.expect("a port stands at the end")
 }
 
 /// What a client gets of a server that closes it: nothing, be it by the end of file or by a reset.

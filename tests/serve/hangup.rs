@@ -83,7 +83,7 @@ fn without_hangup_a_reset_ends_no_child(reaper: Reaper) {
     let mut client = server.connect();
     client.read_exact(&mut [0]).unwrap();
     reset(client);
-    server.wait_log("prise: end pid=[0-9]+ peer=[0-9.:]+ exit=7 ");
+    server.wait_log("prise: end pid=[0-9]+ peer=[0-9.:]+ exit=7 seconds=[1-9]");
     server.stop();
 }
 

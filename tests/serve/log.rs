@@ -10,7 +10,8 @@ use nix::fcntl::{FcntlArg, fcntl};
 use regex::Regex;
 
 use crate::fixture::{
-    REPLY, Reaper, Server, Status, assert_closed, finish, is_root, offspring, reset, serve, serve_under,
+    REPLY, Reaper, Server, Status, assert_closed, finish, is_root, offspring, port_in, reset, serve,
+    serve_under,
 };
 use crate::strace::{Follow, Strace, can_attach};
 use crate::support::{
@@ -239,8 +240,7 @@ fn start_unread(command: &mut Command) -> (Running, PipeReader, u16) {
 /// The port that a server prints.
 fn port_of(running: &mut Running) -> u16 {
     running.wait_stdout("\n");
-    let port = running.stdout().trim_end().rsplit(':').next().and_then(|port| port.parse().ok());
-    port.expect("a port stands at the end")
+    port_in(&running.stdout())
 }
 
 fn a_log_that_nobody_reads_stops_nothing_and_lost_lines_are_counted(reaper: Reaper) {

@@ -118,12 +118,16 @@ fn who_leaves_does_not_outlive_the_grace(reaper: Reaper, before: &str) {
     }
     let leave = "$| = 1; setpgrp(0, getpgrp(getppid())); $SIG{TERM} = 'IGNORE'; print 'left'; sleep 97";
     let program = &format!("{before}{leave}");
-    let mut server = Server::start(reaper, &["--grace", "0"], &["perl", "-e", program]);
-    let mut held = server.connect();
-    held.read_exact(&mut [0; 4]).unwrap();
-    server.signal(Signal::SIGTERM);
-    let log = server.ended();
-    assert!(log.contains(" signal=KILL seconds="), "{log}");
+    assert_takes_less(SOON, || {
+        let mut server = Server::start(reaper, &["--grace", "0"], &["perl", "-e", program]);
+        let mut held = server.connect();
+        held.read_exact(&mut [0; 4]).unwrap();
+        let begin = Instant::now();
+        server.signal(Signal::SIGTERM);
+        let log = server.ended();
+        assert!(log.contains(" signal=KILL seconds="), "{log}");
+        begin.elapsed()
+    });
 }
 
 fn a_child_that_may_not_be_signalled_is_told_of_and_not_waited_for(reaper: Reaper) {
@@ -133,19 +137,26 @@ fn a_child_that_may_not_be_signalled_is_told_of_and_not_waited_for(reaper: Reape
     // root, but for the capability to signal another user's processes
     let launcher = ["setpriv", "--bounding-set", "-all,+setuid,+setgid", "--"];
     let options = ["--user", "nobody", "--grace", "0"];
-    let mut server = Server::run(&mut serve_under(&launcher, reaper, &options, &["cat"]));
-    let held = server.connect();
-    let child = server.only_child("cat");
-    server.signal(Signal::SIGTERM);
-    server.wait_log("prise: stopped accepted=1 started=1 ended=0 ");
-    // nobody could end it, and its client is served
-    assert_eq!(finish(held, b"hello"), b"hello");
-    let log = server.ended();
-    assert_eq!(log.matches(&format!("prise: failed pid={child} step=kill why=")).count(), 1, "{log}");
+    assert_takes_less(SOON, || {
+        let mut server = Server::run(&mut serve_under(&launcher, reaper, &options, &["cat"]));
+        let held = server.connect();
+        let child = server.only_child("cat");
+        let begin = Instant::now();
+        server.signal(Signal::SIGTERM);
+        server.wait_log("prise: stopped accepted=1 started=1 ended=0 ");
+        let took = begin.elapsed();
+        // nobody could end it, and its client is served
+        assert_eq!(finish(held, b"hello"), b"hello");
+        let log = server.ended();
+        assert_eq!(log.matches(&format!("prise: failed pid={child} step=kill why=")).count(), 1, "{log}");
+        took
+    });
 }
 
 /// How long signals that follow each other are apart, so that each counts.
 const APART: Duration = Duration::from_millis(150);
+/// So long a stop takes at most that waits for nobody's grace.
+const SOON: Duration = Duration::from_secs(5);
 /// Less than the two seconds between SIGTERM and SIGKILL, and the signals before.
 const AT_ONCE: Duration = Duration::from_millis(1700);
 
@@ -197,14 +208,19 @@ fn two_signals_are_one(reaper: Reaper) -> bool {
 }
 
 fn the_second_signal_skips_the_wait(reaper: Reaper) {
-    let (mut server, _held, sleep) = stubborn(reaper, "600", "SLEEP & SLEEP; :", 2);
-    server.signal(Signal::SIGTERM);
-    server.wait_log("prise: stopping why=TERM live=2 grace=600\n");
-    std::thread::sleep(APART);
-    server.signal(Signal::SIGINT);
-    let log = server.ended();
-    assert_eq!(running(&sleep), 0);
-    assert_eq!(log.matches(" signal=TERM why=stopping\n").count(), 2, "{log}");
+    assert_takes_less(SOON, || {
+        let (mut server, _held, sleep) = stubborn(reaper, "600", "SLEEP & SLEEP; :", 2);
+        let begin = Instant::now();
+        server.signal(Signal::SIGTERM);
+        server.wait_log("prise: stopping why=TERM live=2 grace=600\n");
+        std::thread::sleep(APART);
+        server.signal(Signal::SIGINT);
+        let log = server.ended();
+        let took = begin.elapsed();
+        assert_eq!(running(&sleep), 0);
+        assert_eq!(log.matches(" signal=TERM why=stopping\n").count(), 2, "{log}");
+        took
+    });
 }
 
 fn the_third_signal_kills_at_once(reaper: Reaper) {
