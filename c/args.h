@@ -1,4 +1,4 @@
-// args.h: the command line of the twins; its Rust counterpart is src/cli.rs.
+// args.h: the command line of robust; its Rust counterpart is src/server/mod.rs.
 
 #ifndef PRISE_ARGS_H
 #define PRISE_ARGS_H
@@ -44,18 +44,6 @@ static inline unsigned short port_number(const char *text)
     return (unsigned short)number(text, "PORT", 65535);
 }
 
-// A name that can stand in a Host header: one word of printable ASCII, no longer than DNS allows.
-static inline const char *host_name(const char *text)
-{
-    const char *p = text;
-
-    while (isgraph((unsigned char)*p))
-        p++;
-    if (p == text || *p != '\0' || p - text > 253)
-        bad_value(text, "--host <NAME>");
-    return text;
-}
-
 // getopt_long would take "--por" for "--port": a mistyped option must not go unnoticed.
 static inline void no_abbreviations(char **argv, const struct option *options, const char *synopsis)
 {
@@ -74,57 +62,11 @@ static inline void no_abbreviations(char **argv, const struct option *options, c
     }
 }
 
-// A dotted quad that inet_addr does not take.
-static inline _Noreturn void bad_address(const char *host)
-{
-    fprintf(stderr, "inet_addr: bad address '%s'\n", host);
-    exit(EXIT_USAGE);
-}
-
-// What a client takes: where a pointer is NULL, it does not take that.
-struct client_args {
-    const char *synopsis;
-    int least;            // arguments that must be there
-    const char **host;    // [HOST
-    unsigned short *port; // [PORT]]
-    const char **name;    // [--host NAME]
-    int *reply;           // [--reply]
-};
-
-static inline void client_args(int argc, char **argv, struct client_args args)
-{
-    static const struct option options[] = {
-        {"host", required_argument, NULL, 'h'},
-        {"reply", no_argument, NULL, 'r'},
-        {NULL, 0, NULL, 0},
-    };
-    int most = (args.host != NULL) + (args.port != NULL);
-    int option;
-
-    opterr = 0;
-    no_abbreviations(argv, options, args.synopsis);
-    while ((option = getopt_long(argc, argv, "", options, NULL)) != -1) {
-        if (option == 'h' && args.name != NULL)
-            *args.name = host_name(optarg);
-        else if (option == 'r' && args.reply != NULL)
-            *args.reply = 1;
-        else
-            usage(args.synopsis);
-    }
-    if (argc - optind < args.least || argc - optind > most)
-        usage(args.synopsis);
-    if (optind < argc)
-        *args.host = argv[optind++];
-    if (optind < argc)
-        *args.port = port_number(argv[optind]);
-}
-
-// What a server takes: where a pointer is NULL, it does not take that.
+// The options of a server.
 struct server_args {
     const char *synopsis;
     unsigned short *port; // [--port PORT]
     int *backlog;         // [--backlog N]
-    int *no_reap;         // [--no-reap]
 };
 
 static inline void server_args(int argc, char **argv, struct server_args args)
@@ -132,7 +74,6 @@ static inline void server_args(int argc, char **argv, struct server_args args)
     static const struct option options[] = {
         {"port", required_argument, NULL, 'p'},
         {"backlog", required_argument, NULL, 'b'},
-        {"no-reap", no_argument, NULL, 'n'},
         {NULL, 0, NULL, 0},
     };
     int option;
@@ -144,8 +85,6 @@ static inline void server_args(int argc, char **argv, struct server_args args)
             *args.port = port_number(optarg);
         else if (option == 'b')
             *args.backlog = number(optarg, "--backlog <N>", INT_MAX);
-        else if (option == 'n' && args.no_reap != NULL)
-            *args.no_reap = 1;
         else
             usage(args.synopsis);
     }

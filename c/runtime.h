@@ -1,5 +1,5 @@
-// runtime.h: what has happened in Rust before a program's first step, said in C.
-// Every twin calls start() first; in Rust the runtime and src/runtime.rs have done it.
+// runtime.h: what has happened in Rust before the first step of robust, said in C.
+// robust.c calls start() first; in Rust the runtime and src/runtime.rs have done it.
 
 #ifndef PRISE_RUNTIME_H
 #define PRISE_RUNTIME_H
@@ -19,9 +19,7 @@ static inline void start(void)
     if (fd > STDERR_FILENO)
         close(fd);
 
-    // a write to a peer that is gone is an error to report, not a signal to die of
-    signal(SIGPIPE, SIG_IGN);
-    // and so is a write beyond the limit on a file's size
+    // a write beyond the limit on a file's size is an error to report, not a signal to die of
     signal(SIGXFSZ, SIG_IGN);
 }
 

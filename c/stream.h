@@ -1,4 +1,4 @@
-// stream.h: what several programs do with a TCP stream.
+// stream.h: what robust does with a TCP stream.
 // Twin: src/stream.rs.
 
 #ifndef PRISE_STREAM_H
@@ -23,10 +23,8 @@
 #define PIECE_MS 1500
 // How long a server waits for a client that says nothing more to close; see drain.
 #define LINGER_MS 2000
-// The same where the next client waits meanwhile.
-#define SHORT_LINGER_MS 100
 
-// Flush stdout. A failure is said once; it ends no server, and it is the exit status of the others.
+// Flush stdout. A failure is said once; it ends no server.
 static inline int flush_stdout(void)
 {
     static int said;
@@ -125,39 +123,6 @@ static inline void drain(int sock, int ms)
             first = milliseconds();
         left = ms - (milliseconds() - first);
     }
-}
-
-static inline void print_piece(const char *piece, size_t length)
-{
-    char string[VISIBLE_MAX + 1];
-
-    memcpy(string, piece, length);
-    string[length] = '\0';
-    fputs(visible_text(string), stdout);
-    flush_stdout();
-}
-
-// Read to the end, and print it as it comes, up to its first NUL.
-static inline int print_to_end(int sock)
-{
-    char reply[VISIBLE_MAX];
-    size_t held = 0, length;
-    int ended = 0;
-    ssize_t n;
-
-    do {
-        n = recv(sock, reply + held, sizeof(reply) - held, 0);
-        if (n < 0)
-            return -1;
-        length = held + (size_t)n;
-        // at the end of file nothing will complete what is unfinished
-        held = n > 0 ? unfinished(reply, length) : 0;
-        if (!ended)
-            print_piece(reply, length - held);
-        ended = ended || memchr(reply, '\0', length - held) != NULL;
-        memmove(reply, reply + length - held, held);
-    } while (n > 0);
-    return 0;
 }
 
 #endif

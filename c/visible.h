@@ -12,8 +12,8 @@
 #include <stdio.h>
 #include <string.h>
 
-// The most that one call takes, less the final NUL: recv's reply.
-#define VISIBLE_MAX 2000
+// The longest message.
+#define VISIBLE_MAX 255
 
 // The length of the UTF-8 character that s begins with, 0 if it begins with none (RFC 3629).
 static inline size_t utf8_character(const unsigned char *s)
@@ -47,18 +47,16 @@ static inline int drives_terminal(const unsigned char *s, size_t length)
     return length == 3 && s[0] == 0xE2 && s[1] == 0x81 && s[2] >= 0xA6 && s[2] <= 0xA9;
 }
 
-// Newline, tab and CR LF are part of a text; of a line, only the newline that ends it.
-static inline int is_layout(const unsigned char *s, int in_text)
+// The newline that ends a line, or CR LF.
+static inline int ends_line(const unsigned char *s)
 {
     if (s[0] == '\r')
-        return s[1] == '\n' && (in_text || s[2] == '\0');
-    if (s[0] == '\n')
-        return in_text || s[1] == '\0';
-    return s[0] == '\t' && in_text;
+        return s[1] == '\n' && s[2] == '\0';
+    return s[0] == '\n' && s[1] == '\0';
 }
 
-// The result is static, as inet_ntoa's is: the next call writes over it.
-static inline const char *visible(const char *string, int in_text)
+// A message: one line of the log. The result is static, as inet_ntoa's is: the next call writes over it.
+static inline const char *visible_line(const char *string)
 {
     static char result[4 * VISIBLE_MAX + sizeof("\\xe2\\x80\\xae")];
     const unsigned char *s = (const unsigned char *)string;
@@ -67,7 +65,7 @@ static inline const char *visible(const char *string, int in_text)
 
     for (; *s != '\0' && out <= result + 4 * VISIBLE_MAX; s += length) {
         length = utf8_character(s);
-        if (is_layout(s, in_text) || (length > 0 && !drives_terminal(s, length))) {
+        if (ends_line(s) || (length > 0 && !drives_terminal(s, length))) {
             memcpy(out, s, length);
             out += length;
         } else if (*s == '\n' || *s == '\r' || *s == '\t') {
@@ -81,33 +79,6 @@ static inline const char *visible(const char *string, int in_text)
     }
     *out = '\0';
     return result;
-}
-
-// A message: one line of the log.
-static inline const char *visible_line(const char *string)
-{
-    return visible(string, 0);
-}
-
-// A reply: lines and tabs are its own.
-static inline const char *visible_text(const char *string)
-{
-    return visible(string, 1);
-}
-
-// How many bytes at the end of n are the beginning of something that the next
-// piece may complete: a UTF-8 character, or CR LF.
-static inline size_t unfinished(const char *string, size_t n)
-{
-    const unsigned char *s = (const unsigned char *)string;
-    size_t back;
-
-    if (n > 0 && s[n - 1] == '\r')
-        return 1;
-    for (back = 1; back <= 3 && back <= n; back++)
-        if (s[n - back] >= 0xC0)
-            return back < (s[n - back] < 0xE0 ? 2U : s[n - back] < 0xF0 ? 3U : 4U) ? back : 0;
-    return 0;
 }
 
 #endif

@@ -1,9 +1,7 @@
 //! The command line: what can be asked, and nothing else.
 
 use std::ffi::OsString;
-use std::fmt::Display;
 use std::path::PathBuf;
-use std::str::FromStr;
 use std::time::Duration;
 
 use clap::builder::PossibleValuesParser;
@@ -11,11 +9,14 @@ use clap::error::{ContextKind, ContextValue, ErrorKind};
 use clap::{Args, CommandFactory, Parser, Subcommand};
 
 use crate::check::{self, Format, Text};
+use crate::client::Client;
 use crate::error::{Error, Exit};
 use crate::ffi::Allowance;
+use crate::options::number;
 use crate::serve::limits::Rate;
 use crate::serve::{self, Address, Network, ReaperKind};
-use crate::stdio::{flush_stdout, printf};
+use crate::server::Server;
+use crate::stdio::{flush_stdout, say};
 
 /// Read the command line of this process.
 ///
@@ -31,7 +32,7 @@ pub fn parse() -> Result<Command, Error> {
             Err(Error::CommandLine(error, if command == "serve" { Exit::Denied } else { Exit::Usage }))
         }
         Err(help) => {
-            printf!("{help}");
+            say!("{help}");
             flush_stdout()?;
             Err(Error::Help)
         }
@@ -49,7 +50,7 @@ pub fn command() -> clap::Command {
 #[command(after_help = "Start with:  prise server fork         in one terminal, and
              prise client message localhost 8888 --reply    in another.
 
-Exit status: 0 done, 1 a call failed (stderr says which), 2 usage.")]
+Exit status of a client or a server: the tutorial's, 0 done, 1 a call failed; 2 usage.")]
 struct Prise {
     #[command(subcommand)]
     command: Command,
@@ -136,7 +137,7 @@ pub enum Command {
     /// Serve each client by a process of its own: any program, or the tutorial's child
     ///
     /// The program finds its client on descriptors 0 and 1, the log on 2, and UCSPI's variables in its
-    /// environment (TCPREMOTEIP, TCPREMOTEPORT, …). Without a program, the child of `prise server fork`
+    /// environment (TCPREMOTEIP, TCPREMOTEPORT, …). Without a program, the child of `prise server robust`
     /// serves. The bound address is printed on stdout, the log goes to stderr.
     ///
     /// SIGTERM, SIGINT, SIGQUIT, SIGHUP: accept nobody any more, let children finish, then end them. A second
@@ -211,20 +212,6 @@ pub struct Serve {
     /// The program for each client, and its arguments; none for the tutorial's child
     #[arg(last = true, value_name = "PROGRAM")]
     program: Vec<OsString>,
-}
-
-/// A whole number that is neither lower nor higher.
-fn number<T: Copy + Display + FromStr + PartialOrd>(
-    lowest: T,
-    highest: T,
-) -> impl Fn(&str) -> Result<T, String> + Clone {
-    move |text| {
-        let in_range = |number: &T| (lowest..=highest).contains(number);
-        text.parse()
-            .ok()
-            .filter(in_range)
-            .ok_or_else(|| format!("a whole number from {lowest} to {highest} is expected"))
-    }
 }
 
 /// As much as nobody has, and as can still be counted in bytes where it is mebibytes.
@@ -316,184 +303,4 @@ impl From<Check> for check::Options {
 /// The names of all checks, which a shell completes.
 fn check_names() -> PossibleValuesParser {
     check::all().map(|check| check.name).collect::<Vec<_>>().into()
-}
-
-/// `prise client …`
-#[derive(Subcommand)]
-pub enum Client {
-    /// Create a TCP socket, and end without a word
-    ///
-    /// Shows socket(2): a socket is a file descriptor, and nothing is connected yet.
-    ///
-    /// Tutorial: section 5.a. Twin: c/client/socket.c.
-    #[command(after_long_help = "Example:\n  strace -e trace=socket prise client socket")]
-    Socket,
-    /// Connect to a server whose address is known
-    ///
-    /// Shows connect(2), and a sockaddr_in filled in by hand: inet_addr for the address, htons for
-    /// the port, which go in network byte order.
-    ///
-    /// Tutorial: section 5.b. Twin: c/client/connect.c.
-    #[command(after_long_help = "Example:\n  prise client connect 127.0.0.1 8888")]
-    Connect {
-        /// Where to connect to
-        #[command(flatten)]
-        to: To,
-    },
-    /// Connect, and send a request
-    ///
-    /// Shows send(2), with the request of the tutorial: HTTP/1.1 without a Host header, to which a
-    /// conforming server answers 400.
-    ///
-    /// Tutorial: section 5.c. Twin: c/client/send.c.
-    #[command(
-        after_long_help = "Example:\n  nc -l 8080\n  prise client send 127.0.0.1 8080    (in another terminal)"
-    )]
-    Send {
-        /// Where to connect to
-        #[command(flatten)]
-        to: To,
-    },
-    /// Connect, send a request, and print the reply
-    ///
-    /// Shows recv(2): one call, which brings at most 2000 bytes and as few as the network pleases.
-    /// With --host it is a conforming HTTP/1.1 client that reads to the end.
-    /// Control characters in the reply are shown as \xNN. There is no time limit.
-    ///
-    /// Tutorial: sections 5.d and 5.e. Twin: c/client/recv.c.
-    #[command(
-        after_long_help = "Example:\n  python3 -m http.server 8080\n  prise client recv 127.0.0.1 8080 --host localhost    (in another terminal)"
-    )]
-    Recv {
-        /// Where to connect to
-        #[command(flatten)]
-        to: To,
-        /// Send "Host: NAME" and "Connection: close", and read the reply to its end
-        #[arg(long = "host", value_name = "NAME", value_parser = host_name)]
-        name: Option<String>,
-    },
-    /// Find the address of a name
-    ///
-    /// Shows gethostbyname(3), its hostent and h_errno, which is not errno. Of several addresses the
-    /// first is printed.
-    ///
-    /// Tutorial: section 6. Twin: c/client/resolve.c.
-    #[command(after_long_help = "Example:\n  prise client resolve localhost")]
-    Resolve {
-        /// The name to resolve
-        #[arg(default_value = "www.google.com")]
-        name: String,
-    },
-    /// Ask for a message, and send it to a server by name
-    ///
-    /// Shows a whole client: resolve, connect, write. It sends one line of at most 254 bytes, padded
-    /// with NULs to 255, and prints it.
-    ///
-    /// Tutorial: the last section 6. Twin: c/client/message.c.
-    #[command(after_long_help = "Example:\n  echo hello | prise client message localhost 8888 --reply")]
-    Message {
-        /// The server's name, or its address
-        host: String,
-        /// The server's port
-        #[arg(value_parser = number(0, u16::MAX))]
-        port: u16,
-        /// Half-close, read to the end, and print what the server answered
-        #[arg(long)]
-        reply: bool,
-    },
-}
-
-/// `prise server …`
-#[derive(Subcommand)]
-pub enum Server {
-    /// Accept one client, and end
-    ///
-    /// Shows bind(2), listen(2), accept(2).
-    ///
-    /// Tutorial: section 7.b. Twin: c/server/accept.c.
-    #[command(
-        after_long_help = "Example:\n  prise server accept\n  telnet localhost 8888    (in another terminal)"
-    )]
-    Accept {
-        /// Where to listen
-        #[command(flatten)]
-        on: On,
-    },
-    /// Accept one client, say who it is, and greet it
-    ///
-    /// Shows what accept(2) says of the peer, inet_ntoa and ntohs, and write(2) on a socket.
-    ///
-    /// Tutorial: sections 7.c and 7.d. Twin: c/server/reply.c.
-    #[command(
-        after_long_help = "Example:\n  prise server reply\n  telnet localhost 8888    (in another terminal)"
-    )]
-    Reply {
-        /// Where to listen
-        #[command(flatten)]
-        on: On,
-    },
-    /// Accept clients one after the other, and greet each
-    ///
-    /// Shows an iterative server: while it talks to one client, the next waits in the backlog.
-    ///
-    /// Tutorial: section "4. Serveur live". Twin: c/server/loop.c.
-    #[command(
-        after_long_help = "Example:\n  prise server loop\n  telnet localhost 8888    (in another terminal)"
-    )]
-    Loop {
-        /// Where to listen
-        #[command(flatten)]
-        on: On,
-    },
-    /// Fork one process per client
-    ///
-    /// Shows fork(2), a child that serves while the parent accepts, and children reaped through
-    /// SIGCHLD. A message is what comes until a newline or a NUL is in it, or 255 bytes, or the
-    /// client's end of file, or a pause of a second and a half. The reply is 18 bytes, "ok" and 16
-    /// NULs. Control characters in a message are shown as \n, \r, \t or \xNN.
-    ///
-    /// SIGTERM and SIGINT end the parent; a child goes on until its client is served.
-    ///
-    /// Tutorial: section "5. fork()". Twin: c/server/fork.c.
-    #[command(
-        after_long_help = "Example:\n  prise server fork\n  echo hello | prise client message localhost 8888 --reply    (in another terminal)"
-    )]
-    Fork {
-        /// Where to listen
-        #[command(flatten)]
-        on: On,
-        /// Leave every child that ends a zombie, as the tutorial does: see them with ps
-        #[arg(long)]
-        no_reap: bool,
-    },
-}
-
-/// Where a client connects to.
-#[derive(Args)]
-pub struct To {
-    /// The server's address, a dotted quad: inet_addr resolves no names
-    #[arg(default_value = "172.217.22.78")]
-    pub host: String,
-    /// The server's port: htons puts it into network byte order
-    #[arg(default_value_t = 80, value_parser = number(0, u16::MAX))]
-    pub port: u16,
-}
-
-/// Where a server listens.
-#[derive(Args)]
-pub struct On {
-    /// The port to listen on, on every IPv4 interface; 0 picks a free one and prints it
-    #[arg(long, default_value_t = 8888, value_parser = number(0, u16::MAX))]
-    pub port: u16,
-    /// How many connections may wait for accept: 3 in the tutorial, where a busy server wants 4096
-    #[arg(long, value_name = "N", default_value_t = 3, value_parser = number(0, i32::MAX))]
-    pub backlog: i32,
-}
-
-/// A name that can stand in a Host header: one word of printable ASCII, no longer than DNS allows.
-fn host_name(name: &str) -> Result<String, &'static str> {
-    if name.is_empty() || name.len() > 253 || !name.bytes().all(|byte| byte.is_ascii_graphic()) {
-        return Err("not a host name");
-    }
-    Ok(name.into())
 }

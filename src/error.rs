@@ -1,4 +1,4 @@
-//! Errors as `perror` and `herror` print them, and the exit codes.
+//! Errors as `perror` prints them, and the exit codes.
 
 use std::fmt::{self, Display, Formatter};
 use std::io::Write;
@@ -6,8 +6,6 @@ use std::process::ExitCode;
 
 use nix::errno::Errno;
 use nix::sys::signal::Signal;
-
-use crate::ffi::hstrerror;
 
 /// How prise exits: 0 and 1 as in C, 2 for a usage error, 3 where there was nothing to examine; `serve` as
 /// the UCSPI tools do, 100 and 111.
@@ -48,15 +46,6 @@ pub enum Error {
         /// Why it failed.
         errno: Errno,
     },
-    /// `gethostbyname` failed, which sets `h_errno`: `what: hstrerror(h_errno)`.
-    Host {
-        /// What was attempted.
-        what: &'static str,
-        /// Why it failed: `HOST_NOT_FOUND`, `TRY_AGAIN`, `NO_RECOVERY`, `NO_DATA`, `NETDB_INTERNAL`.
-        h_errno: i32,
-    },
-    /// `inet_addr` does not take this for a dotted quad.
-    Address(String),
     /// Not everything could be printed: said when it happened.
     Stdout,
     /// The command line is wrong; what to exit with.
@@ -76,11 +65,6 @@ pub enum Error {
 /// The error of a call that sets `errno`, printed as `perror(what)` does: for `map_err`.
 pub fn perror(what: &'static str) -> impl Fn(Errno) -> Error {
     move |errno| Error::Errno { what, errno }
-}
-
-/// The error of a call that sets `h_errno`, printed as `herror(what)` does: for `map_err`.
-pub fn herror(what: &'static str) -> impl Fn(i32) -> Error {
-    move |h_errno| Error::Host { what, h_errno }
 }
 
 impl Error {
@@ -105,8 +89,7 @@ impl Error {
             Error::CommandLine(_, exit) => exit,
             Error::Denied(_) => Exit::Denied,
             Error::System(..) => Exit::System,
-            Error::Address(_) => Exit::Usage,
-            Error::Errno { .. } | Error::Host { .. } | Error::Stdout => Exit::Failure,
+            Error::Errno { .. } | Error::Stdout => Exit::Failure,
         };
         exit.into()
     }
@@ -119,8 +102,6 @@ impl Display for Error {
         match self {
             // the errno crate prints strerror and nothing else, as perror does
             Error::Errno { what, errno } => write!(f, "{what}: {}", errno::Errno(*errno as i32)),
-            Error::Host { what, h_errno } => write!(f, "{what}: {}", hstrerror(*h_errno)),
-            Error::Address(host) => write!(f, "inet_addr: bad address '{host}'"),
             Error::Stdout => f.write_str("stdout"),
             Error::CommandLine(error, _) => error.fmt(f),
             Error::Help => f.write_str("help"),

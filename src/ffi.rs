@@ -4,6 +4,8 @@
 //! what POSIX keeps in network byte order (`sin_port`, `s_addr`) is in network byte order here too.
 #![allow(unsafe_code)]
 
+pub mod c; // the calls of the tutorial's programs, as C has them
+
 use std::ffi::{CStr, CString, c_char, c_int};
 use std::fmt::{self, Display, Formatter, Write};
 use std::mem::{size_of, zeroed};
@@ -17,7 +19,7 @@ use std::time::Duration;
 use libc::{hostent, in_addr, in_addr_t, pid_t, sockaddr_in, socklen_t};
 use nix::Result;
 use nix::errno::Errno;
-use nix::sys::signal::Signal;
+use nix::sys::signal::{SaFlags, SigAction, SigHandler, SigSet, Signal};
 use nix::unistd::{ForkResult, Pid};
 
 // What libc declares on no target, or not on all.
@@ -174,19 +176,6 @@ pub fn inherited(fd: c_int) -> Option<OwnedFd> {
     Some(unsafe { OwnedFd::from_raw_fd(fd) })
 }
 
-/// Connect a socket to an address, its parts in network byte order:
-/// `int connect(int, const struct sockaddr *, socklen_t)`.
-///
-/// # Errors
-/// ECONNREFUSED, ETIMEDOUT, ENETUNREACH, and those of connect(2).
-///
-/// <https://pubs.opengroup.org/onlinepubs/9799919799/functions/connect.html>
-pub fn connect(socket: &OwnedFd, address: &sockaddr_in) -> Result<()> {
-    // SAFETY: address points to a whole sockaddr_in, and the length is its size.
-    Errno::result(unsafe { libc::connect(socket.as_raw_fd(), ptr::from_ref(address).cast(), ADDRESS_LEN) })
-        .map(drop)
-}
-
 /// The address that a socket is bound to, its parts in network byte order:
 /// `int getsockname(int, struct sockaddr *, socklen_t *)`.
 ///
@@ -228,17 +217,6 @@ pub const fn htonl(hostlong: u32) -> u32 {
     hostlong.to_be()
 }
 
-/// A dotted quad as an address in network byte order: `in_addr_t inet_addr(const char *)`. None stands
-/// for `INADDR_NONE`, which is the error and, alas, 255.255.255.255 too.
-///
-/// <https://pubs.opengroup.org/onlinepubs/9799919799/functions/inet_addr.html>
-pub fn inet_addr(cp: &str) -> Option<in_addr_t> {
-    let cp = CString::new(cp).ok()?;
-    // SAFETY: cp is a NUL-terminated string that outlives the call.
-    let address = unsafe { c_inet_addr(cp.as_ptr()) };
-    (address != libc::INADDR_NONE).then_some(address)
-}
-
 /// An address, in network byte order, as a dotted quad: `char *inet_ntoa(struct in_addr)`.
 ///
 /// <https://pubs.opengroup.org/onlinepubs/9799919799/functions/inet_ntoa.html>
@@ -269,6 +247,13 @@ impl Display for Quad {
 pub struct Hostent {
     /// The addresses, in network byte order, in the resolver's order; at least one.
     pub h_addr_list: Vec<in_addr>,
+}
+
+impl Hostent {
+    /// The first address: `h_addr`.
+    pub fn h_addr(&self) -> in_addr {
+        self.h_addr_list[0]
+    }
 }
 
 /// Resolve a name to its IPv4 addresses: `struct hostent *gethostbyname(const char *)`.
@@ -329,7 +314,7 @@ pub fn hstrerror(err: c_int) -> String {
 }
 
 /// Why the last call of the resolver failed.
-fn h_errno() -> c_int {
+pub fn h_errno() -> c_int {
     #[cfg(any(target_os = "linux", target_os = "freebsd", target_os = "netbsd"))]
     {
         // SAFETY: it takes nothing and returns the address of this thread's h_errno.
@@ -916,18 +901,23 @@ pub enum Handler {
     NoteChild,
 }
 
-/// Set what a signal does: `int sigaction(int, const struct sigaction *, struct sigaction *)`, with `SA_RESTART` but
-/// for those that note, and with `SA_NOCLDSTOP` but for [`note_child`].
+/// Set what a signal does: `int sigaction(int, const struct sigaction *, struct sigaction *)`, with `SA_RESTART`
+/// except for handlers that note, and with `SA_NOCLDSTOP` except for [`note_child`].
 ///
 /// # Errors
 /// EINVAL for a signal that cannot be caught.
 ///
 /// <https://pubs.opengroup.org/onlinepubs/9799919799/functions/sigaction.html>
 pub fn sigaction(signal: Signal, handler: Handler) -> Result<()> {
-    use nix::sys::signal::{SaFlags, SigAction, SigHandler, SigSet};
     let notes = matches!(handler, Handler::NoteStop | Handler::NoteStatus | Handler::NoteChild);
     // a child that is traced by this process and stops is to be let go
     let hears_stops = handler == Handler::NoteChild;
+    let restart = if notes { SaFlags::empty() } else { SaFlags::SA_RESTART };
+    let stops = if hears_stops { SaFlags::empty() } else { SaFlags::SA_NOCLDSTOP };
+    set_action(signal, handler, restart | stops)
+}
+
+fn set_action(signal: Signal, handler: Handler, flags: SaFlags) -> Result<()> {
     let handler = match handler {
         Handler::Default => SigHandler::SigDfl,
         Handler::Ignore => SigHandler::SigIgn,
@@ -936,9 +926,7 @@ pub fn sigaction(signal: Signal, handler: Handler) -> Result<()> {
         Handler::NoteStatus => SigHandler::Handler(note_status),
         Handler::NoteChild => SigHandler::SigAction(note_child),
     };
-    let restart = if notes { SaFlags::empty() } else { SaFlags::SA_RESTART };
-    let stops = if hears_stops { SaFlags::empty() } else { SaFlags::SA_NOCLDSTOP };
-    let action = SigAction::new(handler, restart | stops, SigSet::empty());
+    let action = SigAction::new(handler, flags, SigSet::empty());
     // SAFETY: the handlers call waitpid or store an int, which is async-signal-safe, and keep errno.
     unsafe { nix::sys::signal::sigaction(signal, &action) }.map(drop)
 }
@@ -1033,11 +1021,7 @@ pub fn child_noted() -> Option<i32> {
 /// EINTR, ENOMEM.
 ///
 /// <https://pubs.opengroup.org/onlinepubs/9799919799/functions/ppoll.html>
-pub fn ppoll(
-    fds: &mut [libc::pollfd],
-    timeout: Option<Duration>,
-    mask: &nix::sys::signal::SigSet,
-) -> Result<()> {
+pub fn ppoll(fds: &mut [libc::pollfd], timeout: Option<Duration>, mask: &SigSet) -> Result<()> {
     #[cfg(not(target_os = "macos"))]
     {
         let timeout = timeout

@@ -9,15 +9,16 @@ compile_error!("prise is about Unix processes and sockets");
 pub mod client; // prise client …: six programs of the tutorial, a file each
 pub mod check; // prise check: an examiner of any server that forks per client
 pub mod serve; // prise serve: a server to deploy
-pub mod server; // prise server …: four programs of the tutorial, a file each
+pub mod server; // prise server …: four programs of the tutorial and robust, a file each
 
 // for main alone
 pub mod cli; // the command line
 pub mod error; // `what: strerror`, h_errno, exit codes
 pub mod runtime; // what happens before a program's first step: c/runtime.h
+pub mod stdio; // printf!, puts, fgets, perror, exit
 
-// what the programs stand on
+// what the commands stand on
 mod ffi; // the only unsafe: what nix does not give
-mod stdio; // printf!, puts, fgets
-mod stream; // what several programs do with a TCP stream: c/stream.h
+mod options; // what the options of several commands have in common
+mod stream; // what robust and serve do with a TCP stream: c/stream.h
 mod visible; // text from the network, made safe to print: c/visible.h

@@ -14,3 +14,9 @@ pub fn start() {
     sigaction(Signal::SIGXFSZ, Handler::Ignore).ok();
     do_without_nss_modules();
 }
+
+/// For the tutorial's programs, which C's runtime starts with both signals at their default.
+pub fn as_c() {
+    sigaction(Signal::SIGXFSZ, Handler::Default).ok();
+    sigaction(Signal::SIGPIPE, Handler::Default).ok();
+}

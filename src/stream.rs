@@ -1,4 +1,4 @@
-//! What several programs do with a TCP stream.
+//! What robust and serve do with a TCP stream.
 //! Twin: `c/stream.h`.
 
 use std::os::fd::{AsFd, AsRawFd, OwnedFd};
@@ -6,13 +6,12 @@ use std::time::Instant;
 
 use nix::errno::Errno;
 use nix::poll::{PollFd, PollFlags, poll};
-use nix::sys::socket::{MsgFlags, Shutdown, recv, shutdown};
+use nix::sys::socket::{Shutdown, shutdown};
 use nix::unistd::{read, write};
 
 use crate::error::perror;
 use crate::ffi::{getsockname, ntohs};
 use crate::stdio::printf;
-use crate::visible::{VISIBLE_MAX, unfinished, visible_text};
 
 /// How long a server waits for descriptors, memory or processes to come back.
 pub const BACK_OFF_MS: u16 = 100;
@@ -21,8 +20,6 @@ pub const BACK_OFF_MS: u16 = 100;
 pub const PIECE_MS: u16 = 1500;
 /// How long a server waits for a client that says nothing more to close; see [`drain`].
 pub const LINGER_MS: u16 = 2000;
-/// The same where the next client waits meanwhile.
-pub const SHORT_LINGER_MS: u16 = 100;
 
 /// After a call that failed in a server: a client that vanished is no matter,
 /// anything else is said, and waited for.
@@ -41,7 +38,7 @@ pub fn back_off(what: &'static str, errno: Errno) {
 pub fn print_chosen_port(socket_desc: &OwnedFd) {
     match getsockname(socket_desc) {
         Err(errno) => perror("getsockname")(errno).print(),
-        Ok(server) => printf!("port {}\n", ntohs(server.sin_port)),
+        Ok(server) => printf!("port %d\n", ntohs(server.sin_port)),
     }
 }
 
@@ -88,30 +85,5 @@ pub fn drain(sock: &OwnedFd, ms: u16) {
         }
         let spent = first.get_or_insert_with(Instant::now).elapsed().as_millis();
         left = ms.saturating_sub(spent.try_into().unwrap_or(u16::MAX));
-    }
-}
-
-/// Read to the end, and print it as it comes, up to its first NUL.
-///
-/// # Errors
-/// ECONNRESET, and those of recv(2).
-pub fn print_to_end(sock: &OwnedFd) -> Result<(), Errno> {
-    let mut reply = [0; VISIBLE_MAX];
-    let mut held = 0;
-    let mut ended = false;
-
-    loop {
-        let n = recv(sock.as_raw_fd(), &mut reply[held..], MsgFlags::empty())?;
-        let length = held + n;
-        // at the end of file nothing will complete what is unfinished
-        held = if n > 0 { unfinished(&reply[..length]) } else { 0 };
-        if !ended {
-            printf!("{}", visible_text(&reply[..length - held]));
-        }
-        ended = ended || reply[..length - held].contains(&0);
-        reply.copy_within(length - held..length, 0);
-        if n == 0 {
-            return Ok(());
-        }
     }
 }

@@ -7,32 +7,15 @@
 
 use std::fmt::{self, Display, Formatter, Write};
 
-/// The most that one call takes: recv's reply.
-pub const VISIBLE_MAX: usize = 2000;
-
-/// What of a string is layout, and stays.
-#[derive(Clone, Copy, PartialEq, Eq)]
-enum Layout {
-    /// The newline that ends it.
-    Line,
-    /// Newlines, CR LF and tabs.
-    Text,
-}
+/// The longest message.
+pub const VISIBLE_MAX: usize = 255;
 
 /// A string that prints without driving the terminal.
-pub struct Visible<'a> {
-    bytes: &'a [u8],
-    layout: Layout,
-}
+pub struct Visible<'a>(&'a [u8]);
 
 /// A message: one line of the log.
 pub fn visible_line(string: &[u8]) -> Visible<'_> {
-    Visible { bytes: until_nul(string), layout: Layout::Line }
-}
-
-/// A reply: lines and tabs are its own.
-pub fn visible_text(string: &[u8]) -> Visible<'_> {
-    Visible { bytes: until_nul(string), layout: Layout::Text }
+    Visible(until_nul(string))
 }
 
 /// The bytes before the first NUL: C's string.
@@ -41,53 +24,29 @@ pub fn until_nul(bytes: &[u8]) -> &[u8] {
     &bytes[..end]
 }
 
-/// How many bytes at the end are the beginning of something that the next piece may complete: a
-/// UTF-8 character, or CR LF.
-pub fn unfinished(bytes: &[u8]) -> usize {
-    if bytes.last() == Some(&b'\r') {
-        return 1;
-    }
-    for back in 1..=bytes.len().min(3) {
-        let lead = bytes[bytes.len() - back];
-        if lead >= 0xC0 {
-            let length = if lead < 0xE0 {
-                2
-            } else if lead < 0xF0 {
-                3
-            } else {
-                4
-            };
-            return if back < length { back } else { 0 };
-        }
-    }
-    0
-}
-
 /// C0, DEL and C1 controls; the characters that reorder text or break a line.
 fn drives_terminal(c: char) -> bool {
     c.is_control()
         || matches!(c, '\u{061C}' | '\u{200E}'..='\u{200F}' | '\u{2028}'..='\u{202E}' | '\u{2066}'..='\u{2069}')
 }
 
-/// Newline, tab and CR LF are part of a text; of a line, only the newline that ends it.
-fn is_layout(c: char, after: &[u8], layout: Layout) -> bool {
+/// The newline that ends a line, or CR LF.
+fn ends_line(c: char, after: &[u8]) -> bool {
     match c {
-        '\r' if layout == Layout::Line => after == b"\n",
-        '\r' => after.starts_with(b"\n"),
-        '\n' => layout == Layout::Text || after.is_empty(),
-        '\t' => layout == Layout::Text,
+        '\r' => after == b"\n",
+        '\n' => after.is_empty(),
         _ => false,
     }
 }
 
 impl Display for Visible<'_> {
     fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
-        let mut after = self.bytes;
-        for chunk in self.bytes.utf8_chunks() {
+        let mut after = self.0;
+        for chunk in self.0.utf8_chunks() {
             for c in chunk.valid().chars() {
                 after = &after[c.len_utf8()..];
                 match c {
-                    c if is_layout(c, after, self.layout) => f.write_char(c)?,
+                    c if ends_line(c, after) => f.write_char(c)?,
                     '\n' => f.write_str("\\n")?,
                     '\r' => f.write_str("\\r")?,
                     '\t' => f.write_str("\\t")?,

@@ -2,84 +2,84 @@
 // Usage: message HOST PORT [--reply]
 // Twin: src/client/message.rs. Read before: ../server/fork.c, the server for it
 
-#include <arpa/inet.h>
 #include <netdb.h>
+#include <netinet/in.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 #include <sys/socket.h>
 #include <unistd.h>
 
-#include "../args.h"
-#include "../runtime.h"
-#include "../stream.h"
-
 int main(int argc, char **argv)
 {
     int socket_desc;
-    const char *host = NULL;
-    unsigned short portno = 0;
-    int reply = 0;
+    int portno;
+    int n;
     struct sockaddr_in server_addr;
     struct hostent *server;
     char buffer[256];
 
-    start();
-    client_args(argc, argv, (struct client_args){
-        .synopsis = "message HOST PORT [--reply]", .least = 2, .host = &host, .port = &portno, .reply = &reply});
+    // take the server's name and port
+    if (argc < 3) {
+        fprintf(stderr, "usage %s hostname port\n", argv[0]);
+        exit(0);
+    }
+    portno = atoi(argv[2]);
 
     // create the socket
     socket_desc = socket(AF_INET, SOCK_STREAM, 0);
     if (socket_desc < 0) {
         perror("ERROR opening socket");
-        return 1;
+        exit(1);
     }
 
     // resolve the server's name
-    server = gethostbyname(host);
+    server = gethostbyname(argv[1]);
     if (server == NULL) {
-        herror("ERROR, no such host");
-        return 1;
+        fprintf(stderr, "ERROR, no such host\n");
+        exit(0);
     }
 
     // fill in the server's address
-    memset(&server_addr, 0, sizeof(server_addr));
+    bzero(&server_addr, sizeof(server_addr));
     server_addr.sin_family = AF_INET;
-    memcpy(&server_addr.sin_addr, server->h_addr_list[0], sizeof(server_addr.sin_addr));
+    bcopy(server->h_addr, &server_addr.sin_addr.s_addr, server->h_length);
     server_addr.sin_port = htons(portno);
 
     // connect to the server
     if (connect(socket_desc, (struct sockaddr *)&server_addr, sizeof(server_addr)) < 0) {
         perror("ERROR connecting");
-        return 1;
+        exit(1);
     }
 
     // ask for the message
     printf("Please enter a message: ");
-    flush_stdout();
-    memset(buffer, 0, sizeof(buffer));
-    if (fgets(buffer, 255, stdin) == NULL && ferror(stdin)) {
-        perror("ERROR reading from stdin");
-        return 1;
-    }
+    bzero(buffer, 256);
+    fgets(buffer, 255, stdin);
 
     // send the message: 255 bytes, whatever its length
-    if (writen(socket_desc, buffer, 255) < 0) {
-        perror("ERROR writing to socket");
-        return 1;
+    n = write(socket_desc, buffer, 255);
+    if (n < 0) {
+        perror("ERROR reading from socket");
+        exit(1);
     }
 
     // print it
-    puts(visible_line(buffer));
+    printf("%s\n", buffer);
 
-    // with --reply, say that no more will come, and print the reply to its end
-    if (reply) {
+    // Differs (e): with --reply, say that no more will come, and print what the server answers
+    if (argc > 3 && strcmp(argv[3], "--reply") == 0) {
         shutdown(socket_desc, SHUT_WR);
-        if (print_to_end(socket_desc) < 0) {
-            perror("ERROR reading from socket");
-            return 1;
+        while ((n = read(socket_desc, buffer, 255)) > 0) {
+            buffer[n] = '\0';
+            printf("%s", buffer);
         }
-        puts("");
+        printf("\n");
+        if (n < 0) {
+            perror("ERROR reading from socket");
+            exit(1);
+        }
     }
 
-    return flush_stdout();
+    return 0;
 }

@@ -5,21 +5,14 @@
 #include <stdio.h>
 #include <sys/socket.h>
 
-#include "../args.h"
-#include "../runtime.h"
-
-int main(int argc, char **argv)
+int main(void)
 {
     int socket_desc;
-
-    start();
-    client_args(argc, argv, (struct client_args){.synopsis = "socket"});
 
     // create the socket
     socket_desc = socket(AF_INET, SOCK_STREAM, 0);
     if (socket_desc == -1) {
-        perror("Could not create socket");
-        return 1;
+        printf("Could not create socket");
     }
 
     return 0;

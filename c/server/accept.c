@@ -1,74 +1,51 @@
 // accept: accept one client, and end.
-// Usage: accept [--port 8888] [--backlog 3]
+// Usage: accept [PORT [BACKLOG]]
 // Twin: src/server/accept.rs. Next: reply.c
 
 #include <arpa/inet.h>
 #include <stdio.h>
-#include <string.h>
+#include <stdlib.h>
 #include <sys/socket.h>
-#include <unistd.h>
-
-#include "../args.h"
-#include "../runtime.h"
-#include "../stream.h"
 
 int main(int argc, char **argv)
 {
-    int socket_desc, new_socket;
-    int on = 1;
-    socklen_t c;
-    struct sockaddr_in server, client = {0};
-    unsigned short port = 8888;
-    int backlog = 3;
+    // Differs (c): the port and the backlog can be given
+    int port = argc > 1 ? atoi(argv[1]) : 8888;
+    int backlog = argc > 2 ? atoi(argv[2]) : 3;
 
-    start();
-    server_args(argc, argv, (struct server_args){
-        .synopsis = "accept [--port PORT] [--backlog N]", .port = &port, .backlog = &backlog});
+    int socket_desc, new_socket;
+    socklen_t c;
+    struct sockaddr_in server, client;
 
     // create the socket
     socket_desc = socket(AF_INET, SOCK_STREAM, 0);
     if (socket_desc == -1) {
-        perror("Could not create socket");
-        return 1;
+        printf("\nCould not create socket\n");
     }
 
-    // Differs: let a restart bind at once, while old connections wait in TIME_WAIT
-    setsockopt(socket_desc, SOL_SOCKET, SO_REUSEADDR, &on, sizeof(on));
-
-    // fill in the address: every interface, the port in network byte order
-    memset(&server, 0, sizeof(server));
+    // fill in the server's address: every interface, the port in network byte order
     server.sin_family = AF_INET;
-    server.sin_addr.s_addr = htonl(INADDR_ANY);
+    server.sin_addr.s_addr = INADDR_ANY;
     server.sin_port = htons(port);
 
-    // bind the socket to the port
+    // bind the socket to that address
     if (bind(socket_desc, (struct sockaddr *)&server, sizeof(server)) < 0) {
-        perror("bind failed");
-        return 1;
+        puts("\nbind failded\n");
     }
     puts("\nbind done\n");
-    if (port == 0)
-        print_chosen_port(socket_desc);
 
     // listen
-    if (listen(socket_desc, backlog) < 0) {
-        perror("listen failed");
-        return 1;
-    }
-    puts("Waiting for incoming connections...\n");
-    flush_stdout();
+    listen(socket_desc, backlog);
 
-    // accept a client; Differs: a failed accept ends nothing
-    do {
-        c = sizeof(client);
-        new_socket = accept(socket_desc, (struct sockaddr *)&client, &c);
-        if (new_socket < 0)
-            back_off("accept failed");
-    } while (new_socket < 0);
+    // accept a client
+    puts("Waiting for incoming connections...\n");
+    c = sizeof(struct sockaddr_in);
+    new_socket = accept(socket_desc, (struct sockaddr *)&client, &c);
+    if (new_socket < 0) {
+        perror("accept failed\n");
+    }
+
     puts("Connection accepted\n");
 
-    // close the client's socket
-    close(new_socket);
-
-    return flush_stdout();
+    return 0;
 }

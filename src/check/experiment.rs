@@ -24,7 +24,7 @@ use crate::check::verdict::{Cut, Failure, Outcome, Verdict};
 use crate::check::{Format, Options};
 use crate::error::{Error, perror};
 use crate::ffi;
-use crate::stdio::printf;
+use crate::stdio::say;
 
 /// How long TCP keeps a closed connection, and a little more.
 const TIME_WAIT: Duration = Duration::from_secs(65);
@@ -65,7 +65,7 @@ impl<'a> Experiment<'a> {
         let step = step.into();
         match self.options.format {
             _ if !self.options.verbose => {}
-            Format::Human => printf!("        {step}\n"),
+            Format::Human => say!("        {step}\n"),
             // what reads the findings does not want them
             Format::Tap | Format::Json => aside(format_args!("        {step}")),
         }

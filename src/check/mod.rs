@@ -35,7 +35,7 @@ pub use self::text::Text;
 use self::verdict::{Cut, Verdict};
 use crate::error::{Error, Exit};
 use crate::ffi::{Handler, adopt_orphans, is_ignored, sigaction};
-use crate::stdio::{flush_stdout, printf};
+use crate::stdio::{flush_stdout, say};
 
 /// What is asked of an examination.
 pub struct Options {
@@ -138,7 +138,7 @@ const UNANSWERED: &str = "a client is not answered as expected: see answers, --s
 pub fn list(faults: bool) -> Result<Exit, Error> {
     let faults = if faults { FAULTS } else { &[] };
     for check in CHECKS.iter().chain(faults) {
-        printf!("{:<29}{}\n", check.name, check.claim);
+        say!("{:<29}{}\n", check.name, check.claim);
     }
     flush_stdout().map(|()| Exit::Success)
 }

@@ -7,7 +7,7 @@ use std::time::Duration;
 use crate::check::verdict::Verdict;
 use crate::check::{Check, Format, Options};
 use crate::error::Error;
-use crate::stdio::printf;
+use crate::stdio::say;
 
 const RED: u8 = 31;
 const GREEN: u8 = 32;
@@ -49,8 +49,8 @@ impl<'a> Report<'a> {
             json: Vec::new(),
         };
         match options.format {
-            Format::Human => printf!("{}\n\n", report.server()),
-            Format::Tap => printf!("TAP version 13\n1..{checks}\n"),
+            Format::Human => say!("{}\n\n", report.server()),
+            Format::Tap => say!("TAP version 13\n1..{checks}\n"),
             Format::Json => {}
         }
         report
@@ -63,10 +63,10 @@ impl<'a> Report<'a> {
     /// A check is being made: a terminal shows which.
     pub fn begins(&self, check: &Check) {
         if self.terminal {
-            printf!("  …       {}", check.name);
+            say!("  …       {}", check.name);
         } else if self.options.verbose {
             match self.options.format {
-                Format::Human => printf!("# {}\n", check.name),
+                Format::Human => say!("# {}\n", check.name),
                 Format::Tap | Format::Json => aside(format_args!("# {}", check.name)),
             }
         }
@@ -94,20 +94,20 @@ impl<'a> Report<'a> {
     fn human(&self, check: &Check, verdict: &Verdict) {
         let name = format!("{:<1$}", check.name, self.width);
         if self.terminal {
-            printf!("\r\x1b[K");
+            say!("\r\x1b[K");
         }
         match verdict {
-            Verdict::Holds(seen) => printf!("  {}   {name}{seen}\n", self.coloured(GREEN, "holds")),
+            Verdict::Holds(seen) => say!("  {}   {name}{seen}\n", self.coloured(GREEN, "holds")),
             Verdict::NotObservable(why) => {
-                printf!("  {}  {name}not observable here: {why}\n", self.coloured(YELLOW, "unseen"))
+                say!("  {}  {name}not observable here: {why}\n", self.coloured(YELLOW, "unseen"))
             }
             Verdict::Fails(failure) => {
-                printf!("  {}   {name}{}\n", self.coloured(RED, "FAILS"), check.claim);
-                printf!("            expected  {}\n", failure.expected);
-                printf!("            seen      {}\n", failure.seen);
-                printf!("            why       {}\n", failure.why.unwrap_or(check.why));
-                printf!("            mend      {}\n", failure.mend.unwrap_or(check.mend));
-                printf!("            read      {}\n", check.page);
+                say!("  {}   {name}{}\n", self.coloured(RED, "FAILS"), check.claim);
+                say!("            expected  {}\n", failure.expected);
+                say!("            seen      {}\n", failure.seen);
+                say!("            why       {}\n", failure.why.unwrap_or(check.why));
+                say!("            mend      {}\n", failure.mend.unwrap_or(check.mend));
+                say!("            read      {}\n", check.page);
             }
         }
     }
@@ -115,10 +115,10 @@ impl<'a> Report<'a> {
     fn tap(&self, check: &Check, verdict: &Verdict) {
         let number = self.held + self.failed + self.unseen;
         match verdict {
-            Verdict::Holds(_) => printf!("ok {number} - {}\n", check.name),
-            Verdict::NotObservable(why) => printf!("ok {number} - {} # SKIP {why}\n", check.name),
+            Verdict::Holds(_) => say!("ok {number} - {}\n", check.name),
+            Verdict::NotObservable(why) => say!("ok {number} - {} # SKIP {why}\n", check.name),
             Verdict::Fails(failure) => {
-                printf!("not ok {number} - {}\n  ---\n", check.name);
+                say!("not ok {number} - {}\n  ---\n", check.name);
                 for (key, text) in [
                     ("claim", check.claim),
                     ("expected", &failure.expected),
@@ -127,9 +127,9 @@ impl<'a> Report<'a> {
                     ("mend", failure.mend.unwrap_or(check.mend)),
                     ("read", check.page),
                 ] {
-                    printf!("  {key}: {}\n", quoted(text));
+                    say!("  {key}: {}\n", quoted(text));
                 }
-                printf!("  ...\n");
+                say!("  ...\n");
             }
         }
     }
@@ -141,11 +141,11 @@ impl<'a> Report<'a> {
     /// The examination is cut short, and why; what was found before is not lost.
     pub fn cut_short(&self, why: &Error) {
         if self.terminal {
-            printf!("\r\x1b[K");
+            say!("\r\x1b[K");
         }
         match self.options.format {
             Format::Human if self.made() == 0 => {}
-            Format::Tap => printf!("Bail out! {why}\n"),
+            Format::Tap => say!("Bail out! {why}\n"),
             Format::Human | Format::Json => self.sum_up(Some(why)),
         }
     }
@@ -161,22 +161,22 @@ impl<'a> Report<'a> {
             format!("{} hold, {} fail, {} not observable here", self.held, self.failed, self.unseen);
         match self.options.format {
             Format::Human if cut_short.is_some() => {
-                printf!("\n{} of {} checks: {summary}\n", self.made(), self.checks)
+                say!("\n{} of {} checks: {summary}\n", self.made(), self.checks)
             }
-            Format::Human if self.checks == 1 => printf!("\n1 check: {summary}\n"),
-            Format::Human => printf!("\n{} checks: {summary}\n", self.checks),
-            Format::Tap => printf!("# {summary}\n"),
+            Format::Human if self.checks == 1 => say!("\n1 check: {summary}\n"),
+            Format::Human => say!("\n{} checks: {summary}\n", self.checks),
+            Format::Tap => say!("# {summary}\n"),
             Format::Json => {
-                printf!(
+                say!(
                     "{{\"server\":{},\"holds\":{},\"fails\":{},",
                     quoted(&self.server()),
                     self.held,
                     self.failed
                 );
                 if let Some(why) = cut_short {
-                    printf!("\"cut_short\":{},", quoted(&why.to_string()));
+                    say!("\"cut_short\":{},", quoted(&why.to_string()));
                 }
-                printf!("\"not_observable\":{},\"checks\":[\n{}\n]}}\n", self.unseen, self.json.join(",\n"));
+                say!("\"not_observable\":{},\"checks\":[\n{}\n]}}\n", self.unseen, self.json.join(",\n"));
             }
         }
     }

@@ -2,32 +2,38 @@
 //! Usage: prise client connect [HOST [PORT]]
 //! Twin: c/client/connect.c. Next: send.rs
 
-use libc::{AF_INET, sa_family_t};
-use nix::sys::socket::{AddressFamily, SockFlag, SockType, socket};
+use libc::{SOCK_STREAM, c_int};
 
-use crate::error::{Error, perror};
-use crate::ffi::{connect, htons, inet_addr, sockaddr_in};
-use crate::stdio::{flush_stdout, puts};
+use crate::client::To;
+use crate::ffi::c::{AF_INET, connect, inet_addr, socket};
+use crate::ffi::{htons, sockaddr_in};
+use crate::stdio::{printf, puts};
 
 /// `prise client connect`
-///
-/// # Errors
-/// The call that failed, with its reason; or [`Error::Stdout`], when not everything could be printed.
-pub fn main(host: &str, port: u16) -> Result<(), Error> {
+pub fn main(to: &To) -> c_int {
+    // Differs (c): the server's address and port can be given
+    let host = &to.host;
+    let port = to.port;
+
+    let mut server = sockaddr_in();
+
     // create the socket
-    let socket_desc = socket(AddressFamily::Inet, SockType::Stream, SockFlag::empty(), None)
-        .map_err(perror("Could not create socket"))?;
+    let socket_desc = socket(AF_INET, SOCK_STREAM, 0);
+    if socket_desc == -1 {
+        printf!("Could not create socket");
+    }
 
     // fill in the server's address
-    let mut server = sockaddr_in();
-    server.sin_addr.s_addr = inet_addr(host).ok_or_else(|| Error::Address(host.into()))?;
-    server.sin_family = AF_INET as sa_family_t;
+    server.sin_addr.s_addr = inet_addr(host);
+    server.sin_family = AF_INET;
     server.sin_port = htons(port);
 
     // connect to the server
-    connect(&socket_desc, &server).map_err(perror("connect error"))?;
+    if connect(socket_desc, &server) < 0 {
+        puts("connect error");
+        return 1;
+    }
 
     puts("Connected");
-
-    flush_stdout()
+    0
 }

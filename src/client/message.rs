@@ -2,56 +2,77 @@
 //! Usage: prise client message HOST PORT [--reply]
 //! Twin: c/client/message.c. Read before: ../server/fork.rs, the server for it
 
-use std::os::fd::AsRawFd;
+use libc::{SHUT_WR, SOCK_STREAM, c_int};
 
-use libc::{AF_INET, sa_family_t};
-use nix::sys::socket::{AddressFamily, Shutdown, SockFlag, SockType, shutdown, socket};
-
-use crate::error::{Error, herror, perror};
-use crate::ffi::{connect, gethostbyname, htons, sockaddr_in};
-use crate::stdio::{fgets, flush_stdout, printf, puts};
-use crate::stream::{print_to_end, writen};
-use crate::visible::visible_line;
+use crate::ffi::c::{AF_INET, atoi, connect, gethostbyname, read, shutdown, socket, write};
+use crate::ffi::{htons, sockaddr_in};
+use crate::stdio::{exit, fgets, fprintf, perror, printf, stderr};
 
 /// `prise client message`
-///
-/// # Errors
-/// The call that failed, with its reason; or [`Error::Stdout`], when not everything could be printed.
-pub fn main(host: &str, portno: u16, reply: bool) -> Result<(), Error> {
+pub fn main(argv: &[String], reply: bool) -> c_int {
+    // take the server's name and port
+    if argv.len() < 3 {
+        fprintf!(stderr, "usage %s hostname port\n", argv[0]);
+        exit(0);
+    }
+    let portno = atoi(&argv[2]);
+
     // create the socket
-    let socket_desc = socket(AddressFamily::Inet, SockType::Stream, SockFlag::empty(), None)
-        .map_err(perror("ERROR opening socket"))?;
+    let socket_desc = socket(AF_INET, SOCK_STREAM, 0);
+    if socket_desc < 0 {
+        perror("ERROR opening socket");
+        exit(1);
+    }
 
     // resolve the server's name
-    let server = gethostbyname(host).map_err(herror("ERROR, no such host"))?;
+    let Some(server) = gethostbyname(&argv[1]) else {
+        fprintf!(stderr, "ERROR, no such host\n");
+        exit(0);
+    };
 
     // fill in the server's address
     let mut server_addr = sockaddr_in();
-    server_addr.sin_family = AF_INET as sa_family_t;
-    server_addr.sin_addr = server.h_addr_list[0];
-    server_addr.sin_port = htons(portno);
+    server_addr.sin_family = AF_INET;
+    server_addr.sin_addr = server.h_addr();
+    server_addr.sin_port = htons(portno as u16);
 
     // connect to the server
-    connect(&socket_desc, &server_addr).map_err(perror("ERROR connecting"))?;
+    if connect(socket_desc, &server_addr) < 0 {
+        perror("ERROR connecting");
+        exit(1);
+    }
 
     // ask for the message
     printf!("Please enter a message: ");
-    flush_stdout().ok();
     let mut buffer = [0; 256];
-    fgets(&mut buffer[..255]).map_err(perror("ERROR reading from stdin"))?;
+    fgets(&mut buffer[..255]);
 
     // send the message: 255 bytes, whatever its length
-    writen(&socket_desc, &buffer[..255]).map_err(perror("ERROR writing to socket"))?;
-
-    // print it
-    puts(visible_line(&buffer));
-
-    // with --reply, say that no more will come, and print the reply to its end
-    if reply {
-        shutdown(socket_desc.as_raw_fd(), Shutdown::Write).ok();
-        print_to_end(&socket_desc).map_err(perror("ERROR reading from socket"))?;
-        puts("");
+    let mut n = write(socket_desc, &buffer[..255]);
+    if n < 0 {
+        perror("ERROR reading from socket");
+        exit(1);
     }
 
-    flush_stdout()
+    // print it
+    printf!("%s\n", buffer);
+
+    // Differs (e): with --reply, say that no more will come, and print what the server answers
+    if reply {
+        shutdown(socket_desc, SHUT_WR);
+        while {
+            n = read(socket_desc, &mut buffer[..255]);
+            n > 0
+        } {
+            buffer[n as usize] = b'\0';
+            printf!("%s", buffer);
+        }
+        printf!("\n");
+        if n < 0 {
+            perror("ERROR reading from socket");
+            exit(1);
+        }
+    }
+
+    0
 }

@@ -2,22 +2,27 @@
 //! Usage: prise client resolve [NAME]
 //! Twin: c/client/resolve.c. Next: ../server/accept.rs
 
-use crate::error::{Error, herror};
-use crate::ffi::{gethostbyname, inet_ntoa};
-use crate::stdio::{flush_stdout, printf};
+use libc::c_int;
+
+use crate::ffi::c::gethostbyname;
+use crate::ffi::inet_ntoa;
+use crate::stdio::{herror, printf};
 
 /// `prise client resolve`
-///
-/// # Errors
-/// The call that failed, with its reason; or [`Error::Stdout`], when not everything could be printed.
-pub fn main(hostname: &str) -> Result<(), Error> {
+pub fn main(name: &str) -> c_int {
+    // Differs (c): the name can be given
+    let hostname = name;
+
     // resolve the name
-    let he = gethostbyname(hostname).map_err(herror("gethostbyname"))?;
+    let Some(he) = gethostbyname(hostname) else {
+        herror("gethostbyname");
+        return 1;
+    };
 
     // print its first address
     let addr_list = he.h_addr_list;
     let ip = inet_ntoa(addr_list[0]);
-    printf!("{hostname} resolved to : {ip}\n");
+    printf!("%s resolved to : %s\n", hostname, ip);
 
-    flush_stdout()
+    0
 }

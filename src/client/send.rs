@@ -2,40 +2,47 @@
 //! Usage: prise client send [HOST [PORT]]
 //! Twin: c/client/send.c. Next: recv.rs
 
-use std::os::fd::AsRawFd;
+use libc::{SOCK_STREAM, c_int};
 
-use libc::{AF_INET, sa_family_t};
-use nix::sys::socket::{AddressFamily, MsgFlags, SockFlag, SockType, send, socket};
-
-use crate::error::{Error, perror};
-use crate::ffi::{connect, htons, inet_addr, sockaddr_in};
-use crate::stdio::{flush_stdout, puts};
+use crate::client::To;
+use crate::ffi::c::{AF_INET, connect, inet_addr, send, socket};
+use crate::ffi::{htons, sockaddr_in};
+use crate::stdio::{printf, puts};
 
 /// `prise client send`
-///
-/// # Errors
-/// The call that failed, with its reason; or [`Error::Stdout`], when not everything could be printed.
-pub fn main(host: &str, port: u16) -> Result<(), Error> {
+pub fn main(to: &To) -> c_int {
+    // Differs (c): the server's address and port can be given
+    let host = &to.host;
+    let port = to.port;
+
+    let mut server = sockaddr_in();
+
     // create the socket
-    let socket_desc = socket(AddressFamily::Inet, SockType::Stream, SockFlag::empty(), None)
-        .map_err(perror("Could not create socket"))?;
+    let socket_desc = socket(AF_INET, SOCK_STREAM, 0);
+    if socket_desc == -1 {
+        printf!("Could not create socket");
+    }
 
     // fill in the server's address
-    let mut server = sockaddr_in();
-    server.sin_addr.s_addr = inet_addr(host).ok_or_else(|| Error::Address(host.into()))?;
-    server.sin_family = AF_INET as sa_family_t;
+    server.sin_addr.s_addr = inet_addr(host);
+    server.sin_family = AF_INET;
     server.sin_port = htons(port);
 
     // connect to the server
-    connect(&socket_desc, &server).map_err(perror("connect error"))?;
+    if connect(socket_desc, &server) < 0 {
+        puts("connect error\n");
+        return 1;
+    }
 
     puts("Connected\n");
 
     // send the request
     let message = "GET / HTTP/1.1\r\n\r\n";
-    send(socket_desc.as_raw_fd(), message.as_bytes(), MsgFlags::empty()).map_err(perror("Send failed"))?;
+    if send(socket_desc, message.as_bytes(), 0) < 0 {
+        puts("Send failed\n");
+        return 1;
+    }
 
     puts("Data Send\n");
-
-    flush_stdout()
+    0
 }

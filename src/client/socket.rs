@@ -2,18 +2,18 @@
 //! Usage: prise client socket
 //! Twin: c/client/socket.c. Next: connect.rs
 
-use nix::sys::socket::{AddressFamily, SockFlag, SockType, socket};
+use libc::{SOCK_STREAM, c_int};
 
-use crate::error::{Error, perror};
+use crate::ffi::c::{AF_INET, socket};
+use crate::stdio::printf;
 
 /// `prise client socket`
-///
-/// # Errors
-/// The call that failed, with its reason; or [`Error::Stdout`], when not everything could be printed.
-pub fn main() -> Result<(), Error> {
+pub fn main() -> c_int {
     // create the socket
-    let _socket_desc = socket(AddressFamily::Inet, SockType::Stream, SockFlag::empty(), None)
-        .map_err(perror("Could not create socket"))?;
+    let socket_desc = socket(AF_INET, SOCK_STREAM, 0);
+    if socket_desc == -1 {
+        printf!("Could not create socket");
+    }
 
-    Ok(())
+    0
 }
