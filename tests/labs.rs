@@ -6,7 +6,7 @@ mod support;
 use std::collections::BTreeSet;
 use std::fs;
 use std::path::PathBuf;
-use std::process::ExitCode;
+use std::process::{Command, ExitCode};
 use std::time::Duration;
 
 use libtest_mimic::{Arguments, Failed, Trial};
@@ -36,6 +36,9 @@ fn main() -> ExitCode {
         .into_iter()
         .map(|lab| Trial::test(format!("lab {}", lab.name), move || lab.is_as_it_says()))
         .collect();
+    trials.push(Trial::test("every_patch_fits_line_by_line_and_claims_no_mend_of_its_own_mistake", || {
+        labs().iter().try_for_each(Lab::patch_fits)
+    }));
     trials.push(Trial::test("a_lab_that_is_mended_holds_every_check", mended_holds_every_check));
     trials.push(Trial::test("every_lab_stands_in_the_index_and_in_the_list", every_lab_is_listed));
     libtest_mimic::run(&arguments, trials).exit_code()
@@ -69,6 +72,30 @@ impl Lab {
         let check = readme.lines().find_map(|line| line.strip_prefix("Fails: `")?.strip_suffix('`'));
         let check = check.unwrap_or_else(|| panic!("labs/{name}/README.md has no line \"Fails: `CHECK`\""));
         Lab { title: title.to_string(), check: check.to_string(), name, readme }
+    }
+
+    /// Its patch is made of today's source: no line of it has moved. What it makes of that source does not name the
+    /// lab, as the comment of a step that mends its mistake does.
+    fn patch_fits(&self) -> Result<(), Failed> {
+        if !support::has("patch", "patch") {
+            return Ok(());
+        }
+        // what does not fit leaves files beside it
+        let folder = tempfile::tempdir_in(env!("CARGO_TARGET_TMPDIR"))?;
+        let patched = folder.path().join("robust.c");
+        let mut patch = Command::new("patch");
+        patch.args(["-f", "-F0", "-o"]).arg(&patched).arg(root().join("c/server/robust.c"));
+        let output =
+            patch.arg(root().join("labs").join(&self.name).join("bug.patch")).current_dir(root()).output()?;
+        let said = String::from_utf8_lossy(&output.stdout);
+        if !output.status.success() || ["offset", "fuzz"].iter().any(|word| said.contains(word)) {
+            return Err(format!("labs/{}/bug.patch: {said}", self.name).into());
+        }
+        let source = fs::read_to_string(&patched)?;
+        match source.lines().find(|line| line.contains(&self.name)) {
+            Some(line) => Err(format!("labs/{}/bug.patch leaves {line:?}", self.name).into()),
+            None => Ok(()),
+        }
     }
 
     /// Run its README from top to bottom, on a copy and a port of this test's own.
@@ -190,6 +217,8 @@ fn mended_holds_every_check() -> Result<(), Failed> {
     let mut session = stage.session();
     let make = format!("make -s {}/no-reap/server", stage.labs().display());
     assert_eq!(stage.tell(&mut session, &make), "");
+    // a change of another program is no change of a lab
+    assert_eq!(stage.tell(&mut session, "ls target/labs/no-reap/c/*/"), "robust.c\n");
     let unpatch = "patch -s -R -p1 -d target/labs/no-reap <labs/no-reap/bug.patch";
     assert_eq!(stage.tell(&mut session, unpatch), "");
     let report = stage.tell(&mut session, "make lab NAME=no-reap; echo $?");

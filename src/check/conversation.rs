@@ -5,6 +5,7 @@ use std::time::{Duration, Instant};
 use crate::check::experiment::Experiment;
 use crate::check::peer::{Answer, End, Peer};
 use crate::check::subject::{Subject, pass};
+use crate::check::system;
 use crate::check::verdict::{Cut, Outcome, fails, fails_since, fails_unless, holds, not_observable};
 use crate::error::Error;
 use crate::visible::visible_line;
@@ -55,10 +56,10 @@ pub fn is_answered(lab: &Experiment<'_>) -> Result<bool, Error> {
 pub fn end_of_file(lab: &Experiment<'_>) -> Outcome {
     let unended =
         format!("neither data nor end of file for {:?}, though the client had half-closed", lab.timeout());
-    let (answered, rest) = answer_and_rest(lab, false)?;
+    let Ending { answered, rest, in_child } = ending(lab, false)?;
     match rest.end {
         // one that has the first client's socket closed by the second may pass for right, if both are there
-        End::Closed if answer_and_rest(lab, true)?.1.end == End::Silence => fails_unless(
+        End::Closed if ending(lab, true)?.rest.end == End::Silence => fails_unless(
             "close(new_socket) in the parent right after fork(), before another child inherits it",
             "end of file after the answer, while another client is connected",
             format!("{unended}; without the other client it comes"),
@@ -71,12 +72,28 @@ pub fn end_of_file(lab: &Experiment<'_>) -> Outcome {
             "the connection is reset",
         ),
         End::Flood => fails("end of file after the answer", rest.describe()),
+        End::Silence | End::Enough if answered && in_child => fails_since(
+            "a client that reads to the end of file waits for the server, and the server for the client",
+            "shutdown(sock, SHUT_WR) or close(sock) once the answer is written, before the client hangs up",
+            "end of file after the answer",
+            format!("{unended}: a child has the client's socket open"),
+        ),
         End::Silence | End::Enough => fails("end of file after the answer", unended),
     }
 }
 
-/// Whether a client is answered, and what comes then: perhaps while another is there, who came later and is silent.
-fn answer_and_rest(lab: &Experiment<'_>, beside_another: bool) -> Result<(bool, Answer), Cut> {
+/// How a client's conversation ends.
+struct Ending {
+    /// Whether an answer came.
+    answered: bool,
+    /// What came after the beginning of the answer.
+    rest: Answer,
+    /// Whether a child still has the client's socket, where there is no end.
+    in_child: bool,
+}
+
+/// It says the message and waits for the end: perhaps while another is there, who came later and is silent.
+fn ending(lab: &Experiment<'_>, beside_another: bool) -> Result<Ending, Cut> {
     let server = lab.start()?;
     let mut peer = lab.dial(&server)?;
     let _other = if beside_another {
@@ -92,13 +109,25 @@ fn answer_and_rest(lab: &Experiment<'_>, beside_another: bool) -> Result<(bool, 
     peer.send(lab.message());
     let answered = !lab.hear(&server, &mut peer).bytes.is_empty();
     let mut rest = peer.read_until(SOON, |_| false);
+    let mut in_child = false;
     if rest.end == End::Silence {
+        // asked while it is connected, which a half-closed one is not
+        let socket = system::connected_sockets(server.port, peer.port());
         // a server may wait for the client's own end
         peer.half_close();
         lab.step("client: shutdown(SHUT_WR)");
         rest = lab.hear_to_end(&server, &mut peer);
+        in_child = a_child_has(&server, &socket);
     }
-    Ok((answered, rest))
+    Ok(Ending { answered, rest, in_child })
+}
+
+/// Whether a child has one of these sockets open. Where no socket can be seen, a child that is still there is taken to.
+fn a_child_has(server: &Subject, sockets: &[String]) -> bool {
+    if sockets.is_empty() {
+        return !server.is_at_rest();
+    }
+    server.descendants().iter().any(|process| system::has_open(process.pid, sockets))
 }
 
 /// A message that TCP brings in three pieces is one message.

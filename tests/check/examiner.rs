@@ -13,7 +13,7 @@ fn the_examiners_own_children_are_left_alone() {
     let nap = format!("sleep 95.{:06}", std::process::id());
     let examine = format!("{nap} & exec '{PRISE}' check --only answers,stops --format tap -- \"$@\"");
     let mut command = Command::new("sh");
-    command.args(["-c", &examine, "sh", PRISE, "server", "fork", "--port", "{port}"]);
+    command.args(["-c", &examine, "sh", PRISE, "server", "robust", "--port", "{port}"]);
     let mut running = start_piped(&mut command);
     let status = running.wait();
     assert_eq!(status.code(), Some(0), "{}{}", running.stdout(), running.stderr());
@@ -35,7 +35,7 @@ fn ctrl_c_leaves_no_process_behind_at_any_step() {
     for (only, step) in steps {
         let mut command = Command::new(PRISE);
         command.args(["check", "--only", only, "--timeout", "60", "--verbose", "--"]);
-        command.args([PRISE, "server", "fork", "--port", "{port}", "--backlog", "62"]);
+        command.args([PRISE, "server", "robust", "--port", "{port}", "--backlog", "62"]);
         let mut running = start_piped(&mut command);
         running.wait_stdout(step);
         running.signal(Signal::SIGINT);

@@ -107,6 +107,28 @@ fn a_socket_that_is_closed_by_the_next_client_keeps_the_last_one_waiting() {
     let forgets = forking_then(NO_CHILDREN, "pass", ANSWER, "pass");
     let Some(said) = said_of("end-of-file", &forgets) else { return };
     assert!(said.contains("though the client had half-closed\n"), "{said}");
+    assert!(said.contains("close(new_socket) in the parent"), "{said}");
+}
+
+#[test]
+fn a_socket_that_only_the_parent_has_keeps_its_client_waiting_though_the_child_lives_on() {
+    let child = format!("{ANSWER}; c.close(); signal.pause()");
+    let Some(said) = said_of("end-of-file", &forking_then(NO_CHILDREN, "pass", &child, "pass")) else {
+        return;
+    };
+    assert!(said.contains("close(new_socket) in the parent"), "{said}");
+}
+
+#[test]
+fn a_child_that_waits_for_its_client_to_hang_up_is_to_end_the_connection_itself() {
+    let child = format!("{ANSWER}; signal.pause()");
+    let Some(said) = said_of("end-of-file", &forking(NO_CHILDREN, "pass", &child)) else { return };
+    let mend = "shutdown(sock, SHUT_WR) or close(sock) once the answer is written";
+    assert!(
+        said.contains("half-closed: a child has the client's socket open") && said.contains(mend),
+        "{said}"
+    );
+    assert!(!said.contains("parent"), "{said}");
 }
 
 #[test]
@@ -120,6 +142,13 @@ fn an_answer_that_write_takes_a_part_of_is_not_delivered() {
     let first = format!("import struct\n{NO_CHILDREN}");
     let Some(said) = said_of("delivers", &forking(&first, "pass", child)) else { return };
     assert!(said.contains("6000000 bytes, as before") && said.contains("write() again"), "{said}");
+}
+
+#[test]
+fn a_zombie_of_the_client_that_comes_after_a_burst_is_not_counted_among_those_of_the_burst() {
+    let Some(said) = said_of("no-zombies", &forking("", "pass", ANSWER)) else { return };
+    assert!(said.contains("after 40 children ended together\n"), "{said}");
+    assert!(said.contains("40 zombies, and 41 after the next client: none was waited for"), "{said}");
 }
 
 #[test]

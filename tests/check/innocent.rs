@@ -98,7 +98,7 @@ while True:
 #[test]
 fn a_server_that_is_started_again_when_it_ends_is_stopped_with_who_does_that() {
     let again = format!(
-        "trap 'kill $!; exit' TERM; while :; do '{PRISE}' server fork --port $0 --backlog 67 & wait $!; done"
+        "trap 'kill $!; exit' TERM; while :; do '{PRISE}' server robust --port $0 --backlog 67 & wait $!; done"
     );
     let findings = check(&["--format", "tap", "--only", "stops"], &["sh", "-c", &again, "{port}"]);
     assert_eq!(findings.code, Some(0), "{}{}", findings.stdout, findings.stderr);
@@ -131,7 +131,7 @@ while True:
 fn a_wrong_expectation_is_not_the_servers_every_fault() {
     let findings = check(
         &["--format", "tap", "--expect", "nope", "--only", "answers,concurrent,idle-clients,port-taken"],
-        &[PRISE, "server", "fork", "--port", "{port}"],
+        &[PRISE, "server", "robust", "--port", "{port}"],
     );
     assert_eq!(findings.failed(), ["answers"], "{}", findings.stdout);
     assert_eq!(findings.unseen(), ["concurrent", "idle-clients"], "{}", findings.stdout);
@@ -139,7 +139,7 @@ fn a_wrong_expectation_is_not_the_servers_every_fault() {
     // the same where nobody asks for that check
     let findings = check(
         &["--format", "tap", "--expect", "nope", "--only", "concurrent"],
-        &[PRISE, "server", "fork", "--port", "{port}"],
+        &[PRISE, "server", "robust", "--port", "{port}"],
     );
     assert_eq!(findings.unseen(), ["concurrent"], "{}", findings.stdout);
 }
@@ -260,7 +260,7 @@ fn an_answer_to_each_piece_is_not_one_answer() {
 
 #[test]
 fn a_shell_with_job_control_is_not_to_see_that_its_server_is_stopped() {
-    let script = "set -m; \"$0\" server fork --port \"$1\" & fg >/dev/null";
+    let script = "set -m; \"$0\" server robust --port \"$1\" & fg >/dev/null";
     let only = "interrupted-calls,half-close,vanished-client,no-zombies";
     let findings = check(&["--format", "tap", "--only", only], &["bash", "-c", script, PRISE, "{port}"]);
     assert_holds(Some(findings));
@@ -329,7 +329,7 @@ fn a_process_may_have_a_name_that_is_no_text() {
     let folder = tempfile::tempdir().expect("a temporary folder can be made");
     let folder = folder.path().to_str().expect("a temporary folder has a plain name");
     let script =
-        "ln -sf \"$0\" \"$2\"/$'\\xe9t\\xe9' && exec \"$2\"/$'\\xe9t\\xe9' server fork --port \"$1\"";
+        "ln -sf \"$0\" \"$2\"/$'\\xe9t\\xe9' && exec \"$2\"/$'\\xe9t\\xe9' server robust --port \"$1\"";
     let findings = check(
         &["--format", "tap", "--only", "no-zombies,descriptors,stops"],
         &["bash", "-c", script, PRISE, "{port}", folder],
@@ -462,4 +462,39 @@ for _ in range(24): threading.Thread(target=serve).start()
 while True: time.sleep(10)
 ";
     assert_holds(found_of("parent:accept=ENOBUFS", &[], &["python3", "-c", threads, "{port}"]));
+}
+
+#[test]
+fn clients_that_waited_for_a_descriptor_are_there_until_slow_children_have_answered_them() {
+    // it ends when SIGPIPE ends a child; the children of all but the first and the last are slow, and write at once to a
+    // client that is gone
+    let slow = "import os, select, signal, socket, sys, time
+signal.signal(signal.SIGPIPE, signal.SIG_DFL)
+def reap(*_):
+    try:
+        while (ended := os.waitpid(-1, os.WNOHANG))[0]:
+            if os.WIFSIGNALED(ended[1]): os._exit(1)
+    except ChildProcessError: pass
+signal.signal(signal.SIGCHLD, reap)
+s = socket.create_server(('', int(sys.argv[1])), backlog=100)
+n = 0
+while True:
+    try: c, _ = s.accept()
+    except OSError:
+        time.sleep(0.05)
+        continue
+    n += 1
+    if os.fork() == 0:
+        c.recv(255)
+        if 1 < n < 5:
+            reset = select.poll()
+            reset.register(c, 0)
+            end = time.monotonic() + 0.7
+            while time.monotonic() < end and not reset.poll(0): pass
+        try: c.sendall(b'ok')
+        except OSError: pass
+        os._exit(0)
+    c.close()
+";
+    assert_holds(found_of("out-of-descriptors", &[], &["python3", "-c", slow, "{port}"]));
 }

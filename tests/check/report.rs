@@ -12,7 +12,7 @@ use crate::{PRISE, assert_nothing_left};
 fn nobody_need_read_the_steps() {
     let examine = format!(
         "'{PRISE}' check --only answers --format tap --verbose -- \
-         '{PRISE}' server fork --port {{port}} --backlog 65 2>/dev/full"
+         '{PRISE}' server robust --port {{port}} --backlog 65 2>/dev/full"
     );
     let output = Command::new("sh").args(["-c", &examine]).output().expect("sh runs");
     assert_eq!(output.status.code(), Some(0), "{output:?}");
@@ -24,7 +24,7 @@ fn what_was_found_is_not_lost_when_the_rest_is_cut_short() {
     for (format, ends) in [("json", "]}\n"), ("tap", "Bail out! stopped by SIGINT\n"), ("human", "here\n")] {
         let mut command = Command::new(PRISE);
         command.args(["check", "--format", format, "--only", "answers,idle-clients", "--timeout", "60"]);
-        command.args(["--", PRISE, "server", "fork", "--port", "{port}", "--backlog", "66"]);
+        command.args(["--", PRISE, "server", "robust", "--port", "{port}", "--backlog", "66"]);
         let mut running = start_piped(&mut command);
         crate::support::wait_until("many clients are held", || {
             crate::support::processes()
@@ -53,7 +53,7 @@ fn colours_are_for_terminals_that_want_them() {
     if !crate::support::has("script", "bsdutils") {
         return;
     }
-    let examine = format!("'{PRISE}' check --only answers -- '{PRISE}' server fork --port {{port}}");
+    let examine = format!("'{PRISE}' check --only answers -- '{PRISE}' server robust --port {{port}}");
     let on_terminal = |colour: (&str, &str)| {
         let mut script = Command::new("script");
         script.args(["-qec", &examine, "/dev/null"]).env("TERM", "xterm").env_remove("NO_COLOR");
@@ -64,7 +64,7 @@ fn colours_are_for_terminals_that_want_them() {
     assert!(on_terminal(("NO_COLOR", "")).contains(coloured), "{:?}", on_terminal(("NO_COLOR", "")));
     assert!(!on_terminal(("NO_COLOR", "1")).contains(coloured));
     assert!(!on_terminal(("TERM", "dumb")).contains(coloured));
-    let redirected = check(&["--only", "answers"], &[PRISE, "server", "fork", "--port", "{port}"]);
+    let redirected = check(&["--only", "answers"], &[PRISE, "server", "robust", "--port", "{port}"]);
     assert!(!redirected.stdout.contains('\x1b') && redirected.stdout.contains("  holds   answers"));
 }
 
@@ -75,7 +75,7 @@ fn the_findings_are_tap() {
     }
     let folder = tempfile::tempdir().expect("a temporary folder can be made");
     let findings = folder.path().join("findings.tap");
-    for (server, well) in [(&["server", "fork"][..], true), (&["server", "fork", "--no-reap"], false)] {
+    for (server, well) in [(&["server", "robust"][..], true), (&["server", "fork", "--no-reap"], false)] {
         let words = [&[PRISE], server, &["--port", "{port}"]].concat();
         let found = check(&["--format", "tap", "--only", "answers,no-zombies"], &words);
         std::fs::write(&findings, &found.stdout).expect("a temporary file can be written");

@@ -51,7 +51,7 @@ fn a_subject_that_never_stops_forking_is_stopped() {
 
 #[test]
 fn a_server_that_puts_itself_in_the_background_is_told_to_stay() {
-    let daemon = format!("setsid '{PRISE}' server fork --port {{port}} --backlog 63 & exit 0");
+    let daemon = format!("setsid '{PRISE}' server robust --port {{port}} --backlog 63 & exit 0");
     let findings = check(&["--timeout", "1"], &["sh", "-c", &daemon]);
     assert_eq!(findings.code, Some(3), "{}{}", findings.stdout, findings.stderr);
     assert!(findings.stderr.contains("in the background"), "{}", findings.stderr);
@@ -73,7 +73,7 @@ fn an_answer_without_end_is_a_verdict() {
 
 #[test]
 fn a_server_that_ignores_sigterm_fails_that_check_and_is_gone_afterwards() {
-    let stubborn = format!("trap '' TERM; exec '{PRISE}' server fork --port {{port}} --backlog 64");
+    let stubborn = format!("trap '' TERM; exec '{PRISE}' server robust --port {{port}} --backlog 64");
     let findings =
         check(&["--format", "tap", "--only", "answers,stops", "--timeout", "2"], &["sh", "-c", &stubborn]);
     assert_eq!(findings.failed(), ["stops"], "{}", findings.stdout);
@@ -84,7 +84,7 @@ fn a_server_that_ignores_sigterm_fails_that_check_and_is_gone_afterwards() {
 fn another_server_on_the_port_is_not_examined_in_its_place() {
     let other = std::net::TcpListener::bind("0.0.0.0:0").expect("a port can be had");
     let port = other.local_addr().expect("it is bound").port().to_string();
-    let findings = check(&["--port", &port], &[PRISE, "server", "fork", "--port", &port]);
+    let findings = check(&["--port", &port], &[PRISE, "server", "robust", "--port", &port]);
     assert_eq!(findings.code, Some(3), "{}", findings.stdout);
     let said = format!("something else listens on port {port}");
     assert!(findings.stderr.contains(&said), "{}", findings.stderr);
