@@ -1,4 +1,4 @@
-//! A server that is running, and a client for it.
+//! `server robust` that is running, and a client for it.
 #![cfg_attr(not(target_os = "linux"), allow(dead_code))]
 
 use std::net::TcpStream;
@@ -13,7 +13,7 @@ pub use crate::support::{am_root, finish, reset};
 /// What a client of either server gets: "ok" and 16 NULs.
 pub const REPLY: &[u8; 18] = b"ok\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0";
 
-/// Which of the two servers.
+/// Rust or C.
 #[derive(Clone, Copy, Debug)]
 pub enum Kind {
     Rust,
@@ -24,8 +24,8 @@ impl Kind {
     /// The program, and the arguments that make it the server.
     pub fn argv(self) -> Vec<String> {
         let words = match self {
-            Kind::Rust => vec![env!("CARGO_BIN_EXE_prise"), "server", "fork"],
-            Kind::C => return vec![twin("server/fork").display().to_string()],
+            Kind::Rust => vec![env!("CARGO_BIN_EXE_prise"), "server", "robust"],
+            Kind::C => return vec![twin("server/robust").display().to_string()],
         };
         words.into_iter().map(String::from).collect()
     }

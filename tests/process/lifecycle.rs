@@ -16,7 +16,6 @@ use crate::support::{
 both!(
     leaves_no_zombie_when_100_clients_end_together,
     leaves_no_zombie_when_sigchld_was_inherited_ignored_or_blocked,
-    with_no_reap_leaves_exactly_one_zombie_per_client,
     keeps_its_descriptor_count_over_1000_clients,
     gives_the_client_its_end_of_file_after_the_reply,
     serves_others_while_a_client_says_nothing,
@@ -56,22 +55,6 @@ fn leaves_no_zombie_when_sigchld_was_inherited_ignored_or_blocked(kind: Kind) {
         let server = Server::run(&mut kind.under(&launcher, &["--port", "0"]));
         assert_all_served(server.port, 20);
         server.wait_children(0);
-    }
-}
-
-fn with_no_reap_leaves_exactly_one_zombie_per_client(kind: Kind) {
-    let mut commands = vec![kind.command(&["--port", "0", "--no-reap"])];
-    if has("perl", "perl-base") {
-        commands.push(kind.under(&IGNORED, &["--port", "0", "--no-reap"]));
-    }
-    for command in &mut commands {
-        let server = Server::run(command);
-        assert_all_served(server.port, 7);
-        wait_until("7 zombies", || zombies(server.pid()).len() == 7);
-        assert_eq!(server.children().len(), 7);
-        // later clients make it reap no earlier one
-        assert_served(server.port);
-        wait_until("8 zombies", || zombies(server.pid()).len() == 8);
     }
 }
 

@@ -31,6 +31,7 @@ impl Findings {
 
 /// Examine a server.
 pub fn check(options: &[&str], server: &[&str]) -> Findings {
+    super::unignore_signals();
     let output = Command::new(env!("CARGO_BIN_EXE_prise"))
         .arg("check")
         .args(options)

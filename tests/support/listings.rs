@@ -21,6 +21,8 @@ pub const PROGRAMS: [&str; 10] = [
 /// The listings of the document, compiled.
 pub struct Listings {
     folder: tempfile::TempDir,
+    /// The programs' sources, as they are printed.
+    sources: Vec<(&'static str, String)>,
 }
 
 impl Listings {
@@ -39,12 +41,13 @@ impl Listings {
     }
 
     fn of(document: &str) -> Result<Listings, String> {
-        let listings = Listings { folder: tempfile::tempdir().expect("a temporary folder can be made") };
-        for (program, source) in programs(document)? {
-            if program == "client/recv" && listings.compile("as-printed", &source).is_ok() {
+        let folder = tempfile::tempdir().expect("a temporary folder can be made");
+        let listings = Listings { folder, sources: programs(document)? };
+        for (program, source) in &listings.sources {
+            if *program == "client/recv" && listings.compile("as-printed", source).is_ok() {
                 return Err("the listing of recv compiles as it is printed".into());
             }
-            let source = on_any_port(&mended(program, &source));
+            let source = on_any_port(&mended(program, source));
             listings
                 .compile(program, &source)
                 .map_err(|errors| format!("the listing of {program}:\n{errors}"))?;
@@ -55,6 +58,12 @@ impl Listings {
     /// The program of a listing. It takes its port from PRISE_PORT, and its address or name from PRISE_HOST.
     pub fn file(&self, program: &str) -> PathBuf {
         self.folder.path().join(program.replace('/', "-"))
+    }
+
+    /// The listing of a program, as it is printed but for a semicolon that it lacks.
+    pub fn source(&self, program: &str) -> String {
+        let found = self.sources.iter().find(|(known, _)| *known == program);
+        mended(program, &found.expect("the document has every program").1)
     }
 
     fn compile(&self, program: &str, source: &str) -> Result<(), String> {

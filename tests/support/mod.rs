@@ -2,10 +2,12 @@
 //! test, free ports, waits with a deadline, and a look at the process table.
 #![allow(dead_code)]
 
+pub mod columns;
 pub mod console;
 #[cfg(test)]
 pub mod examiner;
 pub mod listings;
+pub mod syntax;
 
 use std::collections::VecDeque;
 use std::fs;
@@ -18,7 +20,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Stdio};
 use std::sync::atomic::{AtomicU16, Ordering};
 use std::sync::mpsc::{Receiver, RecvTimeoutError, channel};
-use std::sync::{Mutex, Once};
+use std::sync::{Arc, Mutex, Once};
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -147,15 +149,32 @@ pub fn free_port() -> u16 {
     }
 }
 
-/// Whether a server could bind to a port, be it one that does not set SO_REUSEADDR. It is tried
-/// without listening: a process that another test is starting holds every descriptor of this one until
-/// its exec, and would keep a listener alive.
+/// Whether a server could bind to a port, be it one that does not set SO_REUSEADDR. On Linux the kernel's
+/// table is asked: to try it leaves the port bound for as long as a process that another test is starting
+/// just then, which holds every descriptor of this one until its exec.
 fn can_be_bound(port: u16) -> bool {
+    if cfg!(target_os = "linux") {
+        let table = |name| fs::read_to_string(name).unwrap_or_default();
+        let ours = format!(":{port:04X}");
+        let uses = |line: &str| line.split_whitespace().nth(1).is_some_and(|local| local.ends_with(&ours));
+        return !["/proc/net/tcp", "/proc/net/tcp6"].map(table).iter().any(|table| table.lines().any(uses));
+    }
     let socket =
         socket(AddressFamily::Inet, SockType::Stream, SockFlag::empty(), None).expect("a socket can be made");
     // macOS has no SOCK_CLOEXEC
     fcntl(&socket, FcntlArg::F_SETFD(FdFlag::FD_CLOEXEC)).expect("a flag can be set");
     bind(socket.as_raw_fd(), &SockaddrIn::new(0, 0, 0, 0, port)).is_ok()
+}
+
+/// Whether something listens on a port (Linux): the kernel's table is asked, since to connect would be to be a client.
+pub fn listens(port: u16) -> bool {
+    let table = fs::read_to_string("/proc/net/tcp").expect("/proc can be read");
+    let ours = format!(":{port:04X}");
+    table.lines().any(|line| {
+        let mut fields = line.split_whitespace().skip(1);
+        let (local, _, state) = (fields.next(), fields.next(), fields.next());
+        local.is_some_and(|local| local.ends_with(&ours)) && state == Some("0A")
+    })
 }
 
 /// A program that is running, in a process group of its own, which ends with this value.
@@ -170,6 +189,7 @@ pub fn start(command: &mut Command) -> Running {
     // a program inherits what this thread blocks; the threads that will empty its pipes shall too
     let blocked = SigSet::thread_get_mask().expect("a thread has a signal mask");
     SigSet::all().thread_unblock().expect("signals can be unblocked");
+    unignore_signals();
     let child = command.process_group(0).spawn();
     blocked.thread_set_mask().expect("signals can be blocked again");
     let mut child = child
@@ -177,6 +197,28 @@ pub fn start(command: &mut Command) -> Running {
     let stdout = child.stdout.take().map(|pipe| Stream::new(enlarged(pipe)));
     let stderr = child.stderr.take().map(|pipe| Stream::new(enlarged(pipe)));
     Running { child, stdout, stderr }
+}
+
+/// Have programs start with each signal at its default, however the tests themselves were started: `nohup` ignores
+/// SIGHUP, a shell's `&` SIGINT and SIGQUIT, Python SIGXFSZ, and a program inherits that a signal is ignored.
+///
+/// What is ignored is caught from now on, by a handler that does nothing. To the tests that is the same, and exec
+/// sets what is caught to its default, on every Unix.
+pub fn unignore_signals() {
+    static DONE: Once = Once::new();
+    DONE.call_once(|| {
+        // what a shell inherits as ignored it cannot trap
+        let script = "for signal; do trap \"echo SIG$signal\" $signal; kill -s $signal $$; done";
+        let mut shell = Command::new("sh");
+        shell.args(["-c", script, "sh", "HUP", "INT", "QUIT", "XFSZ"]);
+        let trapped = text(&shell.output().expect("sh runs").stdout);
+        for signal in [Signal::SIGHUP, Signal::SIGINT, Signal::SIGQUIT, Signal::SIGXFSZ] {
+            if !trapped.lines().any(|name| name == signal.as_str()) {
+                let unread = Arc::default();
+                signal_hook::flag::register(signal as i32, unread).expect("a signal can be caught");
+            }
+        }
+    });
 }
 
 /// A pipe with room for what is written while a busy machine keeps its reader waiting: a server does not
