@@ -1,5 +1,5 @@
-//! What `prise check` says of whole servers: of ours, of the tutorial's, and of others that are wrong in ways
-//! of their own. Every check is made of each, so that a check that blames the innocent is seen too.
+//! What `prise check` says of whole servers: of the tutorial's in each of their forms, of the robust one, and of others
+//! that are wrong in ways of their own. Every check is made of each, so that a check that blames the innocent is seen too.
 
 mod support;
 
@@ -11,6 +11,11 @@ use libtest_mimic::{Arguments, Failed, Trial};
 use support::examiner::check;
 use support::listings::Listings;
 use support::{has, root, skipped, twin};
+
+const PRISE: &str = env!("CARGO_BIN_EXE_prise");
+
+/// The column of both robust servers.
+const ROBUST: &str = "`robust`";
 
 /// A server, and the checks that it must fail.
 struct Case {
@@ -34,14 +39,25 @@ fn main() -> ExitCode {
             return ExitCode::from(2);
         }
     };
-    let mut cases = ours();
-    cases.extend(others(folder.path()));
-    match &listings {
-        Some(listings) => cases.extend(tutorial(listings)),
-        None => skipped("the tutorial's listings are not examined without TUTORIAL=FILE"),
+    if listings.is_none() {
+        skipped("the tutorial's listings are not examined without TUTORIAL=FILE");
     }
-    let trials = cases.into_iter().map(|case| Trial::test(case.name.clone(), move || case.examine()));
-    libtest_mimic::run(&arguments, trials.collect()).exit_code()
+    let tables = Tables::read();
+    let mut cases = others(folder.path());
+    // without it, what a server does when fork() fails is unseen
+    if has("strace", "strace") {
+        let forms = forms(listings.as_ref());
+        if listings.is_some() {
+            tables.are_examined(&forms);
+        }
+        cases.extend(forms.into_iter().map(|form| form.examined(&tables)));
+        cases.extend(robust(&tables));
+        cases.push(no_reap(&tables));
+    }
+    let mut trials: Vec<Trial> =
+        cases.into_iter().map(|case| Trial::test(case.name.clone(), move || case.examine())).collect();
+    trials.push(Trial::test("every_check_that_fails_has_a_lab_or_a_reason", move || tables.name_labs()));
+    libtest_mimic::run(&arguments, trials).exit_code()
 }
 
 impl Case {
@@ -85,67 +101,165 @@ fn as_str(words: &[String]) -> Vec<&str> {
     words.iter().map(String::as_str).collect()
 }
 
-/// Our own servers: the one that forks is right in every respect, the one that does not fails what it must.
-fn ours() -> Vec<Case> {
-    const PRISE: &str = env!("CARGO_BIN_EXE_prise");
-    let twin = twin("server/fork").display().to_string();
-    if !has("strace", "strace") {
-        return Vec::new();
+/// The tables of docs/differences.md that say what each form of a server does wrong.
+struct Tables {
+    rows: Vec<Row>,
+}
+
+/// A check: what is said of it, form by form, and which labs show what goes wrong, or why none does.
+struct Row {
+    check: String,
+    verdicts: Vec<(String, String)>,
+    lab: String,
+}
+
+impl Tables {
+    fn read() -> Tables {
+        let document =
+            fs::read_to_string(root().join("docs/differences.md")).expect("there is docs/differences.md");
+        let (_, section) = document
+            .split_once("\n## What each form does wrong\n")
+            .expect("docs/differences.md says what each form does wrong");
+        let section = section.split("\n## ").next().unwrap_or_default();
+        let mut rows = Vec::new();
+        let mut titles: Vec<String> = Vec::new();
+        for line in section.lines() {
+            let Some(line) = line.strip_prefix("| ").and_then(|line| line.strip_suffix(" |")) else {
+                continue;
+            };
+            let cells: Vec<String> = line.split(" | ").map(String::from).collect();
+            if cells[0] == "check" {
+                titles = cells;
+                continue;
+            }
+            assert_eq!(cells.len(), titles.len(), "docs/differences.md: | {line} |");
+            let forms = 2..cells.len() - 1;
+            for verdict in &cells[forms.clone()] {
+                let known = ["fails", "holds", "unseen"].contains(&verdict.as_str());
+                assert!(known, "docs/differences.md: {verdict:?} in | {line} |");
+            }
+            rows.push(Row {
+                check: cells[0].trim_matches('`').into(),
+                verdicts: forms.map(|form| (titles[form].clone(), cells[form].clone())).collect(),
+                lab: cells[cells.len() - 1].clone(),
+            });
+        }
+        Tables { rows }
     }
+
+    /// The checks of which a form's column says this, in the order in which they are made.
+    fn checks(&self, form: &str, verdict: &str) -> Vec<&str> {
+        let says = |row: &&Row| row.verdicts.iter().any(|(title, said)| title == form && said == verdict);
+        self.rows.iter().filter(says).map(|row| row.check.as_str()).collect()
+    }
+
+    /// No column says what nobody has seen.
+    fn are_examined(&self, forms: &[Form]) {
+        let titles = self.rows.iter().flat_map(|row| &row.verdicts).map(|(title, _)| title.as_str());
+        for title in titles.filter(|title| *title != ROBUST) {
+            let examined = forms.iter().any(|form| form.column == title);
+            assert!(examined, "docs/differences.md has a column {title}, of which no form is examined");
+        }
+    }
+
+    /// The labs of a check are about that check; where there is none, it says why.
+    fn name_labs(&self) -> Result<(), Failed> {
+        for Row { check, lab, .. } in &self.rows {
+            if lab.strip_prefix("- ").is_some_and(|why| !why.is_empty()) {
+                continue;
+            }
+            let labs: Vec<&str> =
+                lab.split("](").skip(1).filter_map(|rest| Some(rest.split_once(')')?.0)).collect();
+            assert!(!labs.is_empty(), "{check} names no lab, and does not say why: {lab}");
+            for link in labs {
+                let readme = fs::read_to_string(root().join("docs").join(link))
+                    .map_err(|error| format!("{check}: {link}: {error}"))?;
+                let about = readme.lines().any(|line| line == format!("Fails: `{check}`"));
+                assert!(about, "{link} is not about {check}");
+            }
+        }
+        Ok(())
+    }
+}
+
+/// A server in one of its forms: the column that says what it fails, and how it is started.
+struct Form {
+    name: &'static str,
+    column: &'static str,
+    server: Vec<String>,
+}
+
+impl Form {
+    fn new(name: &'static str, column: &'static str, server: &[&str]) -> Form {
+        Form { name, column, server: words(server) }
+    }
+
+    fn examined(self, tables: &Tables) -> Case {
+        let known = tables.rows.iter().any(|row| row.verdicts.iter().any(|(title, _)| title == self.column));
+        assert!(known, "docs/differences.md has no column {}", self.column);
+        let case = Case::new(self.name, &as_str(&self.server), &tables.checks(self.column, "fails"));
+        // it greets whoever comes, where the others answer "ok"
+        let options: &[&str] = if self.column.contains("loop") { &["--expect", "Salut"] } else { &[] };
+        case.with(options).unseen(&tables.checks(self.column, "unseen"))
+    }
+}
+
+/// The tutorial's servers: the listing's, where there is one, and ours in both languages. Their backlog is the listing's.
+fn forms(listings: Option<&Listings>) -> Vec<Form> {
+    let [fork, r#loop] = ["server/fork", "server/loop"].map(|program| twin(program).display().to_string());
+    let mut forms = vec![
+        Form::new("c_fork_fails_what_its_column_says", "C `fork`", &[&fork, "{port}"]),
+        Form::new(
+            "rust_fork_fails_what_its_column_says",
+            "Rust `fork`",
+            &[PRISE, "server", "fork", "--port", "{port}"],
+        ),
+        Form::new("c_loop_fails_what_its_column_says", "C `loop`", &[&r#loop, "{port}"]),
+        Form::new(
+            "rust_loop_fails_what_its_column_says",
+            "Rust `loop`",
+            &[PRISE, "server", "loop", "--port", "{port}"],
+        ),
+    ];
+    if let Some(listings) = listings {
+        let [fork, r#loop] =
+            ["server/fork", "server/loop"].map(|program| listings.file(program).display().to_string());
+        let listed = |name, column, file: &str| Form::new(name, column, &["env", "PRISE_PORT={port}", file]);
+        forms.push(listed("listing_of_fork_fails_what_its_column_says", "listing `fork`", &fork));
+        forms.push(listed("listing_of_loop_fails_what_its_column_says", "listing `loop`", &r#loop));
+    }
+    forms
+}
+
+/// The robust server, which holds every check, and every fault too.
+fn robust(tables: &Tables) -> Vec<Case> {
+    let twin = twin("server/robust").display().to_string();
     // it waits in accept() and nowhere else, and prints without reading
     let never = ["parent:poll=EINTR", "parent:poll=ENOMEM", "parent:read=EINTR", "parent:read=EIO"];
+    let robust = |name, server: &[&str]| {
+        Form::new(name, ROBUST, server).examined(tables).with(&["--faults"]).unseen(&never)
+    };
     vec![
-        Case::new("server_fork_holds_all", &[PRISE, "server", "fork", "--port", "{port}"], &[])
-            .with(&["--faults"])
-            .unseen(&never),
-        Case::new("the_twin_of_server_fork_holds_all", &[&twin, "--port", "{port}"], &[])
-            .with(&["--faults"])
-            .unseen(&never),
+        robust("server_robust_holds_all", &[PRISE, "server", "robust", "--port", "{port}"]),
+        robust("the_twin_of_server_robust_holds_all", &[&twin, "--port", "{port}"]),
         // started by a script that has left it a child
-        Case::new(
-            "server_fork_with_a_helper_holds_all",
-            &["sh", "-c", "sleep 600 & exec \"$0\" \"$@\"", PRISE, "server", "fork", "--port", "{port}"],
-            &[],
-        )
-        .with(&["--faults"])
-        .unseen(&never),
-        Case::new(
-            "server_fork_that_does_not_reap",
-            &[PRISE, "server", "fork", "--no-reap", "--port", "{port}"],
-            &["no-zombies"],
+        robust(
+            "server_robust_with_a_helper_holds_all",
+            &["sh", "-c", "sleep 600 & exec \"$0\" \"$@\"", PRISE, "server", "robust", "--port", "{port}"],
         ),
-        Case::new(
-            "server_loop_serves_one_after_the_other",
-            &[PRISE, "server", "loop", "--port", "{port}"],
-            &["concurrent", "idle-clients"],
-        )
-        .with(&["--expect", "Salut"])
-        .unseen(&["pieces", "fork-fails"]),
     ]
 }
 
-/// The tutorial's own servers fail what docs/differences.md says.
-fn tutorial(listings: &Listings) -> Vec<Case> {
-    let document =
-        fs::read_to_string(root().join("docs/differences.md")).expect("there is docs/differences.md");
-    let fails_of = |program: &str| -> Vec<String> {
-        let begins = format!("| `{program}` | ");
-        let row = document.lines().find_map(|line| line.strip_prefix(&begins));
-        let cell = row.and_then(|row| row.split(" | ").next()).unwrap_or_default();
-        cell.split_whitespace().map(|word| word.trim_matches('`').into()).collect()
-    };
-    let case = |program, options: &[&str], unseen: &[&str]| {
-        let file = listings.file(program).display().to_string();
-        let mut case =
-            Case::new(&format!("the_listing_of_{program}"), &["env", "PRISE_PORT={port}", &file], &[]);
-        case.fails = fails_of(program);
-        assert!(!case.fails.is_empty(), "docs/differences.md does not say what {program} fails");
-        case.with(options).unseen(unseen)
-    };
-    vec![
-        case("server/fork", &[], &[]),
-        case("server/loop", &["--expect", "Salut"], &["pieces", "fork-fails"]),
-    ]
+/// With --no-reap the fork server fails what the listing does of its zombies, and what it fails anyway.
+fn no_reap(tables: &Tables) -> Case {
+    let form = Form::new(
+        "server_fork_that_does_not_reap",
+        "Rust `fork`",
+        &[PRISE, "server", "fork", "--no-reap", "--port", "{port}"],
+    );
+    let mut case = form.examined(tables);
+    case.fails.insert(0, "no-zombies".into());
+    case
 }
 
 /// Servers that send back what they read, by a process for each client.

@@ -8,7 +8,7 @@ use crate::summary::{Summary, cell};
 pub fn text(tutorial: &Comparison, exec: &Comparison, curves: &[Curve]) -> String {
     let [rate, cpu, _] = COLUMNS;
     let serve = tutorial.place("prise serve").expect("it is measured");
-    let twin = tutorial.place("C twin").expect("it is measured");
+    let robust = tutorial.place("C robust").expect("it is measured");
     let serve_exec = exec.place("prise serve").expect("it is measured");
     let median = |server: usize| exec.summary(server, rate).map_or(0.0, |summary| summary.median);
     let peers = (0..exec.servers.len()).filter(|&server| exec.servers[server].package.is_some());
@@ -22,17 +22,17 @@ pub fn text(tutorial: &Comparison, exec: &Comparison, curves: &[Curve]) -> Strin
         text += &format!("| {asked} | {} | {verdict} |\n", cell(found, 2));
     };
     line(
-        "tutorial's child: at most 0.8 times the C twin's CPU per connection",
-        tutorial.ratio(serve, twin, cpu),
+        "without exec: at most 0.8 times C robust's CPU per connection",
+        tutorial.ratio(serve, robust, cpu),
         |ratio| ratio <= 0.8,
     );
     line(
-        "tutorial's child: at least 1.2 times the C twin's connections per second",
-        tutorial.ratio(serve, twin, rate),
+        "without exec: at least 1.2 times C robust's connections per second",
+        tutorial.ratio(serve, robust, rate),
         |ratio| ratio >= 1.2,
     );
-    let memory = tutorial.memory(serve).zip(tutorial.memory(twin)).map(|(ours, theirs)| ours / theirs);
-    line("memory per idle child: no more than the C twin's", Summary::of(memory), |ratio| ratio <= 1.0);
+    let memory = tutorial.memory(serve).zip(tutorial.memory(robust)).map(|(ours, theirs)| ours / theirs);
+    line("memory per idle child: no more than C robust's", Summary::of(memory), |ratio| ratio <= 1.0);
     if let Some(best) = best {
         let name = exec.servers[best].name;
         let ratio = exec.ratio(serve_exec, best, rate);

@@ -1,4 +1,5 @@
-//! performance: what a process per client costs `prise serve`, its C twin, and the superservers that people deploy.
+//! performance: what a process per client costs `prise serve`, the tutorial's fork server and its robust form in C and
+//! in Rust, and the superservers that people deploy.
 //! Usage: cargo bench --bench performance [-- --write]
 //!
 //! It prints Markdown; with `--write` it draws the curve of idle clients too, and renews what docs/performance.md says
@@ -71,7 +72,7 @@ fn main() {
     println!("{text}");
 }
 
-/// Tutorial's child and executed programs, as Markdown.
+/// Forked children and executed programs, as Markdown.
 fn compare(size: Size) -> (Comparison, Comparison, String) {
     let with_beside = |servers: Vec<Server>, n: usize| {
         servers.into_iter().chain(beside().map(|_| BESIDE[n])).collect::<Vec<Server>>()
@@ -80,11 +81,12 @@ fn compare(size: Size) -> (Comparison, Comparison, String) {
         EXEC.into_iter().partition(|server| server.is_installed());
     let tutorial = Comparison::of(with_beside(TUTORIAL.to_vec(), 0), size);
     let exec = Comparison::of(with_beside(installed, 1), size);
-    let serve = tutorial.place("prise serve").expect("it is measured");
+    let place = |name| tutorial.place(name).expect("it is measured");
+    let serve = place("prise serve");
     let (server, load) = tutorial.shares(serve);
     let mut text = format!(
         "\n{} rounds of {} ms for each server, {} clients at once. A cell: median (lowest to highest).\n\n\
-         ### The tutorial's child, without exec\n\n{}\n\
+         ### A forked child, without exec\n\n{}{}\n\
          Of the CPU time of {} processors, `prise serve` and its children had {:.0} %, the clients {:.0} %, \
          and others on this machine the rest. Two threads of clients instead of one gave {} times its connections per \
          second.\n\n\
@@ -92,7 +94,8 @@ fn compare(size: Size) -> (Comparison, Comparison, String) {
         size.rounds,
         size.time.as_millis(),
         size.clients,
-        tutorial.tables(tutorial.place("C twin").expect("it is measured")),
+        tutorial.tables(place("C robust")),
+        tutorial.ratios(place("C fork"), &[place("prise server fork")]),
         usage::processors(),
         server * 100.0,
         load * 100.0,

@@ -129,24 +129,31 @@ impl Comparison {
             let memory = self.memory[n].map_or("n/a".into(), |kilobytes| format!("{kilobytes:.0}"));
             writeln!(text, " {memory} |").expect("a String takes all");
         }
-        let name = self.servers[reference].name;
-        write!(text, "\nRound by round, how many times the figure of {name} the others' is:\n\n| |")
-            .expect("a String takes all");
-        COLUMNS.iter().for_each(|(name, ..)| write!(text, " {name} |").expect("a String takes all"));
-        text += "\n|---|---|---|---|\n";
-        for (n, server) in self.servers.iter().enumerate().filter(|&(n, _)| n != reference) {
-            write!(text, "| {} |", server.name).expect("a String takes all");
-            for column in COLUMNS {
-                write!(text, " {} |", cell(self.ratio(n, reference, column), 2)).expect("a String takes all");
-            }
-            text += "\n";
-        }
+        let others: Vec<usize> = (0..self.servers.len()).filter(|&n| n != reference).collect();
+        text += &self.ratios(reference, &others);
         for (n, server) in self.servers.iter().enumerate() {
             let failed: usize = self.figures(n).map(|figures| figures.failed).sum();
             if failed > 0 {
                 writeln!(text, "\n{}: {failed} clients had no whole reply.", server.name)
                     .expect("a String takes all");
             }
+        }
+        text
+    }
+
+    /// How many times the figures of one server those of others are, as Markdown.
+    pub fn ratios(&self, reference: usize, others: &[usize]) -> String {
+        let name = self.servers[reference].name;
+        let whose = if others.len() == 1 { "the other's" } else { "the others'" };
+        let mut text = format!("\nRound by round, how many times the figure of {name} {whose} is:\n\n| |");
+        COLUMNS.iter().for_each(|(name, ..)| write!(text, " {name} |").expect("a String takes all"));
+        text += "\n|---|---|---|---|\n";
+        for &n in others {
+            write!(text, "| {} |", self.servers[n].name).expect("a String takes all");
+            for column in COLUMNS {
+                write!(text, " {} |", cell(self.ratio(n, reference, column), 2)).expect("a String takes all");
+            }
+            text += "\n";
         }
         text
     }

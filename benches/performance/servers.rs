@@ -23,16 +23,24 @@ pub struct Server {
 }
 
 /// Children that are copies of their parent.
-pub const TUTORIAL: [Server; 4] = [
-    Server { name: "C twin", command: "server/fork --port PORT --backlog 4096", package: None },
-    Server {
-        name: "C twin, linked statically",
-        command: "static-fork --port PORT --backlog 4096",
-        package: None,
-    },
+pub const TUTORIAL: [Server; 6] = [
+    // the tutorial's server, its mistakes included
+    Server { name: "C fork", command: "server/fork PORT 4096", package: None },
     Server {
         name: "prise server fork",
         command: "prise server fork --port PORT --backlog 4096",
+        package: None,
+    },
+    // the same with its mistakes mended, which is the child of prise serve
+    C_ROBUST,
+    Server {
+        name: "C robust, linked statically",
+        command: "static-robust --port PORT --backlog 4096",
+        package: None,
+    },
+    Server {
+        name: "prise server robust",
+        command: "prise server robust --port PORT --backlog 4096",
         package: None,
     },
     SERVE,
@@ -71,11 +79,13 @@ pub const HOLDERS: [Server; 5] = [
         command: "prise serve --reaper sigchld --max-children 20000 127.0.0.1:PORT",
         package: None,
     },
-    TUTORIAL[0],
+    C_ROBUST,
     Server { name: "prise serve, exec", ..SERVE_EXEC },
     Server { name: "tcpserver, exec", ..TCPSERVER },
 ];
 
+const C_ROBUST: Server =
+    Server { name: "C robust", command: "server/robust --port PORT --backlog 4096", package: None };
 const SERVE: Server =
     Server { name: "prise serve", command: "prise serve --max-children 20000 127.0.0.1:PORT", package: None };
 const SERVE_EXEC: Server = Server {
@@ -162,7 +172,7 @@ impl Server {
         let program: PathBuf = match self.program() {
             "prise" => env!("CARGO_BIN_EXE_prise").into(),
             "beside" => beside().expect("it is measured where there is one"),
-            "static-fork" => static_twin(),
+            "static-robust" => static_twin(),
             program if self.package.is_none() => twin(program),
             program => program.into(),
         };
@@ -181,15 +191,15 @@ pub fn handler() -> PathBuf {
     root().join("target/performance/handler")
 }
 
-/// The fork server's twin without shared libraries, which prise has none of either.
+/// The robust server's twin without shared libraries, which prise has none of either.
 fn static_twin() -> PathBuf {
-    root().join("target/performance/static-fork")
+    root().join("target/performance/static-robust")
 }
 
 /// Build both.
 pub fn build_programs() {
     build("benches/performance/handler.c", &handler());
-    build("c/server/fork.c", &static_twin());
+    build("c/server/robust.c", &static_twin());
 }
 
 fn build(source: &str, to: &Path) {
