@@ -2,7 +2,8 @@
 
 CC       ?= cc
 CFLAGS   ?= -O2
-WARNINGS  = -Wall -Wextra -Wpedantic -Werror
+# the tutorial does not look at what write() and fgets() return, which some systems' headers want
+WARNINGS  = -Wall -Wextra -Wpedantic -Wno-unused-result -Werror
 STANDARD  = -std=c11 -D_DEFAULT_SOURCE -D_DARWIN_C_SOURCE
 SANITIZE  = -g -O1 -fsanitize=address,undefined -fno-sanitize-recover=all -fno-omit-frame-pointer
 
@@ -30,9 +31,10 @@ SANITIZED  := $(patsubst c/%.c,target/c-sanitized/%,$(wildcard c/*/*.c))
 help:
 	@echo "make demo       build, and watch a server fork a process per client"
 	@echo "make test       every test"
-	@echo "make compare    Rust beside its C twin: stdout, stderr, exit, wire, calls"
-	@echo "                [PROGRAM=server/fork] shows two call traces side by side"
-	@echo "                [TUTORIAL=FILE] beside the original listing too"
+	@echo "make compare    the tutorial's listings [TUTORIAL=FILE], the C twins and the Rust:"
+	@echo "                stdout, stderr, exit, wire, calls; [PROGRAM=server/fork] lists its scenarios,"
+	@echo "                [SCENARIO=NAME] shows all that is seen of one, side by side"
+	@echo "make mirror PROGRAM=server/fork    listing [TUTORIAL=FILE], C and Rust, step by step"
 	@echo "make bench      connections per second, CPU, page faults and memory of prise serve,"
 	@echo "                its C twin, and tcpserver, tcpsvd, socat, ncat, xinetd"
 	@echo "make performance      the same, and thousands of idle clients: docs/performance.md"
@@ -65,14 +67,15 @@ target/c-sanitized/%: c/%.c $(HEADERS)
 
 # A lab's copy of the sources, for its reader to mend: it is made anew only when the patch or a source is newer.
 LABS ?= target/labs
-.PRECIOUS: $(LABS)/%/c/server/fork.c
-$(LABS)/%/c/server/fork.c: labs/%/bug.patch c/server/fork.c $(HEADERS)
+.PRECIOUS: $(LABS)/%/c/server/robust.c
+$(LABS)/%/c/server/robust.c: labs/%/bug.patch c/server/robust.c $(HEADERS)
 	@rm -rf $(LABS)/$*/c
-	@mkdir -p $(LABS)/$*
-	@cp -R c $(LABS)/$*/c
+	@mkdir -p $(@D)
+	@cp $(HEADERS) $(LABS)/$*/c
+	@cp c/server/robust.c $@
 	@patch -s -p1 -d $(LABS)/$* <$<
 
-$(LABS)/%/server: $(LABS)/%/c/server/fork.c always
+$(LABS)/%/server: $(LABS)/%/c/server/robust.c always
 	@$(CC) $(STANDARD) $(WARNINGS) $(CFLAGS) -o $@ $<
 
 .PHONY: lab always
@@ -87,7 +90,11 @@ test: c c-sanitized
 # TUTORIAL=FILE is in the environment of the recipe, as make exports what it is given.
 .PHONY: compare
 compare: c
-	@cargo test --quiet --test parity -- --table $(PROGRAM)
+	@SCENARIO=$(SCENARIO) cargo test --quiet --test parity -- --table $(PROGRAM)
+
+.PHONY: mirror
+mirror:
+	@cargo run --quiet --example mirror -- $(PROGRAM)
 
 .PHONY: lint
 lint:

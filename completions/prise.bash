@@ -118,6 +118,9 @@ _prise() {
             prise__subcmd__help__subcmd__server,reply)
                 cmd="prise__subcmd__help__subcmd__server__subcmd__reply"
                 ;;
+            prise__subcmd__help__subcmd__server,robust)
+                cmd="prise__subcmd__help__subcmd__server__subcmd__robust"
+                ;;
             prise__subcmd__server,accept)
                 cmd="prise__subcmd__server__subcmd__accept"
                 ;;
@@ -133,6 +136,9 @@ _prise() {
             prise__subcmd__server,reply)
                 cmd="prise__subcmd__server__subcmd__reply"
                 ;;
+            prise__subcmd__server,robust)
+                cmd="prise__subcmd__server__subcmd__robust"
+                ;;
             prise__subcmd__server__subcmd__help,accept)
                 cmd="prise__subcmd__server__subcmd__help__subcmd__accept"
                 ;;
@@ -147,6 +153,9 @@ _prise() {
                 ;;
             prise__subcmd__server__subcmd__help,reply)
                 cmd="prise__subcmd__server__subcmd__help__subcmd__reply"
+                ;;
+            prise__subcmd__server__subcmd__help,robust)
+                cmd="prise__subcmd__server__subcmd__help__subcmd__robust"
                 ;;
             *)
                 ;;
@@ -575,7 +584,7 @@ _prise() {
             return 0
             ;;
         prise__subcmd__help__subcmd__server)
-            opts="accept reply loop fork"
+            opts="accept reply loop fork robust"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 3 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
@@ -631,6 +640,20 @@ _prise() {
             return 0
             ;;
         prise__subcmd__help__subcmd__server__subcmd__reply)
+            opts=""
+            if [[ ${cur} == -* || ${COMP_CWORD} -eq 4 ]] ; then
+                COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+                return 0
+            fi
+            case "${prev}" in
+                *)
+                    COMPREPLY=()
+                    ;;
+            esac
+            COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+            return 0
+            ;;
+        prise__subcmd__help__subcmd__server__subcmd__robust)
             opts=""
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 4 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
@@ -715,7 +738,7 @@ _prise() {
             return 0
             ;;
         prise__subcmd__server)
-            opts="-h --help accept reply loop fork help"
+            opts="-h --help accept reply loop fork robust help"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 2 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
@@ -773,7 +796,7 @@ _prise() {
             return 0
             ;;
         prise__subcmd__server__subcmd__help)
-            opts="accept reply loop fork help"
+            opts="accept reply loop fork robust help"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 3 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
@@ -856,6 +879,20 @@ _prise() {
             COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
             return 0
             ;;
+        prise__subcmd__server__subcmd__help__subcmd__robust)
+            opts=""
+            if [[ ${cur} == -* || ${COMP_CWORD} -eq 4 ]] ; then
+                COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+                return 0
+            fi
+            case "${prev}" in
+                *)
+                    COMPREPLY=()
+                    ;;
+            esac
+            COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+            return 0
+            ;;
         prise__subcmd__server__subcmd__loop)
             opts="-h --port --backlog --help"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 3 ]] ; then
@@ -879,6 +916,28 @@ _prise() {
             return 0
             ;;
         prise__subcmd__server__subcmd__reply)
+            opts="-h --port --backlog --help"
+            if [[ ${cur} == -* || ${COMP_CWORD} -eq 3 ]] ; then
+                COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+                return 0
+            fi
+            case "${prev}" in
+                --port)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --backlog)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                *)
+                    COMPREPLY=()
+                    ;;
+            esac
+            COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+            return 0
+            ;;
+        prise__subcmd__server__subcmd__robust)
             opts="-h --port --backlog --help"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 3 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )

@@ -54,29 +54,34 @@ complete -c prise -n "__fish_prise_using_subcommand client; and __fish_seen_subc
 complete -c prise -n "__fish_prise_using_subcommand client; and __fish_seen_subcommand_from help" -f -a "resolve" -d 'Find the address of a name'
 complete -c prise -n "__fish_prise_using_subcommand client; and __fish_seen_subcommand_from help" -f -a "message" -d 'Ask for a message, and send it to a server by name'
 complete -c prise -n "__fish_prise_using_subcommand client; and __fish_seen_subcommand_from help" -f -a "help" -d 'Print this message or the help of the given subcommand(s)'
-complete -c prise -n "__fish_prise_using_subcommand server; and not __fish_seen_subcommand_from accept reply loop fork help" -s h -l help -d 'Print help'
-complete -c prise -n "__fish_prise_using_subcommand server; and not __fish_seen_subcommand_from accept reply loop fork help" -f -a "accept" -d 'Accept one client, and end'
-complete -c prise -n "__fish_prise_using_subcommand server; and not __fish_seen_subcommand_from accept reply loop fork help" -f -a "reply" -d 'Accept one client, say who it is, and greet it'
-complete -c prise -n "__fish_prise_using_subcommand server; and not __fish_seen_subcommand_from accept reply loop fork help" -f -a "loop" -d 'Accept clients one after the other, and greet each'
-complete -c prise -n "__fish_prise_using_subcommand server; and not __fish_seen_subcommand_from accept reply loop fork help" -f -a "fork" -d 'Fork one process per client'
-complete -c prise -n "__fish_prise_using_subcommand server; and not __fish_seen_subcommand_from accept reply loop fork help" -f -a "help" -d 'Print this message or the help of the given subcommand(s)'
-complete -c prise -n "__fish_prise_using_subcommand server; and __fish_seen_subcommand_from accept" -l port -d 'The port to listen on, on every IPv4 interface; 0 picks a free one and prints it' -r
+complete -c prise -n "__fish_prise_using_subcommand server; and not __fish_seen_subcommand_from accept reply loop fork robust help" -s h -l help -d 'Print help'
+complete -c prise -n "__fish_prise_using_subcommand server; and not __fish_seen_subcommand_from accept reply loop fork robust help" -f -a "accept" -d 'Accept one client, and end'
+complete -c prise -n "__fish_prise_using_subcommand server; and not __fish_seen_subcommand_from accept reply loop fork robust help" -f -a "reply" -d 'Accept one client, learn its address, and greet it'
+complete -c prise -n "__fish_prise_using_subcommand server; and not __fish_seen_subcommand_from accept reply loop fork robust help" -f -a "loop" -d 'Accept clients one after the other, and greet each'
+complete -c prise -n "__fish_prise_using_subcommand server; and not __fish_seen_subcommand_from accept reply loop fork robust help" -f -a "fork" -d 'Fork one process per client'
+complete -c prise -n "__fish_prise_using_subcommand server; and not __fish_seen_subcommand_from accept reply loop fork robust help" -f -a "robust" -d 'Fork one process per client, without the tutorial\'s mistakes'
+complete -c prise -n "__fish_prise_using_subcommand server; and not __fish_seen_subcommand_from accept reply loop fork robust help" -f -a "help" -d 'Print this message or the help of the given subcommand(s)'
+complete -c prise -n "__fish_prise_using_subcommand server; and __fish_seen_subcommand_from accept" -l port -d 'The port to listen on, on every IPv4 interface; 0 lets the kernel pick a free one' -r
 complete -c prise -n "__fish_prise_using_subcommand server; and __fish_seen_subcommand_from accept" -l backlog -d 'How many connections may wait for accept: 3 in the tutorial, where a busy server wants 4096' -r
 complete -c prise -n "__fish_prise_using_subcommand server; and __fish_seen_subcommand_from accept" -s h -l help -d 'Print help (see more with \'--help\')'
-complete -c prise -n "__fish_prise_using_subcommand server; and __fish_seen_subcommand_from reply" -l port -d 'The port to listen on, on every IPv4 interface; 0 picks a free one and prints it' -r
+complete -c prise -n "__fish_prise_using_subcommand server; and __fish_seen_subcommand_from reply" -l port -d 'The port to listen on, on every IPv4 interface; 0 lets the kernel pick a free one' -r
 complete -c prise -n "__fish_prise_using_subcommand server; and __fish_seen_subcommand_from reply" -l backlog -d 'How many connections may wait for accept: 3 in the tutorial, where a busy server wants 4096' -r
 complete -c prise -n "__fish_prise_using_subcommand server; and __fish_seen_subcommand_from reply" -s h -l help -d 'Print help (see more with \'--help\')'
-complete -c prise -n "__fish_prise_using_subcommand server; and __fish_seen_subcommand_from loop" -l port -d 'The port to listen on, on every IPv4 interface; 0 picks a free one and prints it' -r
+complete -c prise -n "__fish_prise_using_subcommand server; and __fish_seen_subcommand_from loop" -l port -d 'The port to listen on, on every IPv4 interface; 0 lets the kernel pick a free one' -r
 complete -c prise -n "__fish_prise_using_subcommand server; and __fish_seen_subcommand_from loop" -l backlog -d 'How many connections may wait for accept: 3 in the tutorial, where a busy server wants 4096' -r
 complete -c prise -n "__fish_prise_using_subcommand server; and __fish_seen_subcommand_from loop" -s h -l help -d 'Print help (see more with \'--help\')'
-complete -c prise -n "__fish_prise_using_subcommand server; and __fish_seen_subcommand_from fork" -l port -d 'The port to listen on, on every IPv4 interface; 0 picks a free one and prints it' -r
+complete -c prise -n "__fish_prise_using_subcommand server; and __fish_seen_subcommand_from fork" -l port -d 'The port to listen on, on every IPv4 interface; 0 lets the kernel pick a free one' -r
 complete -c prise -n "__fish_prise_using_subcommand server; and __fish_seen_subcommand_from fork" -l backlog -d 'How many connections may wait for accept: 3 in the tutorial, where a busy server wants 4096' -r
 complete -c prise -n "__fish_prise_using_subcommand server; and __fish_seen_subcommand_from fork" -l no-reap -d 'Leave every child that ends a zombie, as the tutorial does: see them with ps'
 complete -c prise -n "__fish_prise_using_subcommand server; and __fish_seen_subcommand_from fork" -s h -l help -d 'Print help (see more with \'--help\')'
+complete -c prise -n "__fish_prise_using_subcommand server; and __fish_seen_subcommand_from robust" -l port -d 'The port to listen on, on every IPv4 interface; 0 lets the kernel pick a free one' -r
+complete -c prise -n "__fish_prise_using_subcommand server; and __fish_seen_subcommand_from robust" -l backlog -d 'How many connections may wait for accept: 3 in the tutorial, where a busy server wants 4096' -r
+complete -c prise -n "__fish_prise_using_subcommand server; and __fish_seen_subcommand_from robust" -s h -l help -d 'Print help (see more with \'--help\')'
 complete -c prise -n "__fish_prise_using_subcommand server; and __fish_seen_subcommand_from help" -f -a "accept" -d 'Accept one client, and end'
-complete -c prise -n "__fish_prise_using_subcommand server; and __fish_seen_subcommand_from help" -f -a "reply" -d 'Accept one client, say who it is, and greet it'
+complete -c prise -n "__fish_prise_using_subcommand server; and __fish_seen_subcommand_from help" -f -a "reply" -d 'Accept one client, learn its address, and greet it'
 complete -c prise -n "__fish_prise_using_subcommand server; and __fish_seen_subcommand_from help" -f -a "loop" -d 'Accept clients one after the other, and greet each'
 complete -c prise -n "__fish_prise_using_subcommand server; and __fish_seen_subcommand_from help" -f -a "fork" -d 'Fork one process per client'
+complete -c prise -n "__fish_prise_using_subcommand server; and __fish_seen_subcommand_from help" -f -a "robust" -d 'Fork one process per client, without the tutorial\'s mistakes'
 complete -c prise -n "__fish_prise_using_subcommand server; and __fish_seen_subcommand_from help" -f -a "help" -d 'Print this message or the help of the given subcommand(s)'
 complete -c prise -n "__fish_prise_using_subcommand check" -l only -d 'Make these checks only: a name, or several with commas between them' -r -f -a "answers\t''
 concurrent\t''
@@ -173,6 +178,7 @@ complete -c prise -n "__fish_prise_using_subcommand help; and __fish_seen_subcom
 complete -c prise -n "__fish_prise_using_subcommand help; and __fish_seen_subcommand_from client" -f -a "resolve" -d 'Find the address of a name'
 complete -c prise -n "__fish_prise_using_subcommand help; and __fish_seen_subcommand_from client" -f -a "message" -d 'Ask for a message, and send it to a server by name'
 complete -c prise -n "__fish_prise_using_subcommand help; and __fish_seen_subcommand_from server" -f -a "accept" -d 'Accept one client, and end'
-complete -c prise -n "__fish_prise_using_subcommand help; and __fish_seen_subcommand_from server" -f -a "reply" -d 'Accept one client, say who it is, and greet it'
+complete -c prise -n "__fish_prise_using_subcommand help; and __fish_seen_subcommand_from server" -f -a "reply" -d 'Accept one client, learn its address, and greet it'
 complete -c prise -n "__fish_prise_using_subcommand help; and __fish_seen_subcommand_from server" -f -a "loop" -d 'Accept clients one after the other, and greet each'
 complete -c prise -n "__fish_prise_using_subcommand help; and __fish_seen_subcommand_from server" -f -a "fork" -d 'Fork one process per client'
+complete -c prise -n "__fish_prise_using_subcommand help; and __fish_seen_subcommand_from server" -f -a "robust" -d 'Fork one process per client, without the tutorial\'s mistakes'

@@ -11,7 +11,7 @@ use clap_complete::Shell;
 use clap_mangen::Man;
 
 /// When what the pages say last changed.
-const DATE: &str = "2026-11-26";
+const DATE: &str = "2026-11-27";
 
 fn main() {
     for (file, text) in files() {

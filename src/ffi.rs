@@ -16,7 +16,8 @@ use std::ptr;
 use std::sync::atomic::{AtomicBool, AtomicI32, AtomicU32, AtomicU64, Ordering};
 use std::time::Duration;
 
-use libc::{hostent, in_addr, in_addr_t, pid_t, sockaddr_in, socklen_t};
+pub use libc::sockaddr_in;
+use libc::{hostent, in_addr, in_addr_t, pid_t, socklen_t};
 use nix::Result;
 use nix::errno::Errno;
 use nix::sys::signal::{SaFlags, SigAction, SigHandler, SigSet, Signal};

@@ -1,6 +1,6 @@
 // message: ask for a message, and send it to a server by name.
 // Usage: message HOST PORT [--reply]
-// Twin: src/client/message.rs. Read before: ../server/fork.c, the server for it
+// Twin: src/client/message.rs. Next: ../server/robust.c
 
 #include <netdb.h>
 #include <netinet/in.h>
@@ -41,9 +41,9 @@ int main(int argc, char **argv)
     }
 
     // fill in the server's address
-    bzero(&server_addr, sizeof(server_addr));
+    bzero(&server_addr, sizeof(server_addr)); // all zeros
     server_addr.sin_family = AF_INET;
-    bcopy(server->h_addr, &server_addr.sin_addr.s_addr, server->h_length);
+    bcopy(server->h_addr, &server_addr.sin_addr.s_addr, server->h_length); // the first address
     server_addr.sin_port = htons(portno);
 
     // connect to the server
@@ -54,7 +54,7 @@ int main(int argc, char **argv)
 
     // ask for the message
     printf("Please enter a message: ");
-    bzero(buffer, 256);
+    bzero(buffer, 256); // all zeros
     fgets(buffer, 255, stdin);
 
     // send the message: 255 bytes, whatever its length

@@ -1,6 +1,6 @@
 // fork: a server that forks one process per client.
 // Usage: fork [PORT [BACKLOG [--no-reap]]]
-// Twin: src/server/fork.rs. Next: robust.c
+// Twin: src/server/fork.rs. Next: ../client/message.c
 
 #include <arpa/inet.h>
 #include <errno.h>
@@ -92,7 +92,7 @@ static void childProcess(int sock)
     int n;
     char buffer[256];
 
-    bzero(buffer, 256);
+    bzero(buffer, 256); // all zeros
 
     // read the client's message
     n = read(sock, buffer, 255);

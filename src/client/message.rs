@@ -1,6 +1,6 @@
 //! message: ask for a message, and send it to a server by name.
 //! Usage: prise client message HOST PORT [--reply]
-//! Twin: c/client/message.c. Read before: ../server/fork.rs, the server for it
+//! Twin: c/client/message.c. Next: ../server/robust.rs
 
 use libc::{SHUT_WR, SOCK_STREAM, c_int};
 
@@ -31,9 +31,9 @@ pub fn main(argv: &[String], reply: bool) -> c_int {
     };
 
     // fill in the server's address
-    let mut server_addr = sockaddr_in();
+    let mut server_addr = sockaddr_in(); // all zeros
     server_addr.sin_family = AF_INET;
-    server_addr.sin_addr = server.h_addr();
+    server_addr.sin_addr = server.h_addr(); // the first address
     server_addr.sin_port = htons(portno as u16);
 
     // connect to the server
@@ -44,7 +44,7 @@ pub fn main(argv: &[String], reply: bool) -> c_int {
 
     // ask for the message
     printf!("Please enter a message: ");
-    let mut buffer = [0; 256];
+    let mut buffer = [0; 256]; // all zeros
     fgets(&mut buffer[..255]);
 
     // send the message: 255 bytes, whatever its length

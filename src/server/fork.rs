@@ -1,6 +1,6 @@
 //! fork: a server that forks one process per client.
 //! Usage: prise server fork [--port 8888] [--backlog 3] [--no-reap]
-//! Twin: c/server/fork.c. Next: robust.rs
+//! Twin: c/server/fork.c. Next: ../client/message.rs
 
 use libc::{INADDR_ANY, SOCK_STREAM, c_int, socklen_t};
 use nix::sys::signal::SaFlags;
@@ -42,7 +42,7 @@ pub fn main(on: &On, no_reap: bool) -> c_int {
     // listen
     listen(socket_desc, backlog);
     printf!("\nwaiting for incoming connections...\n");
-    let mut n = size_of_val(&client) as socklen_t;
+    let mut n = size_of::<sockaddr_in>() as socklen_t;
 
     // Differs (b): have SIGCHLD, which says that a child has ended, call reap_children
     if !no_reap {
@@ -79,7 +79,7 @@ pub fn main(on: &On, no_reap: bool) -> c_int {
 
 #[expect(non_snake_case, reason = "the tutorial's name")]
 fn childProcess(sock: c_int) {
-    let mut buffer = [0; 256];
+    let mut buffer = [0; 256]; // all zeros
 
     // read the client's message
     let mut n = read(sock, &mut buffer[..255]);

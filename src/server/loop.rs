@@ -41,12 +41,13 @@ pub fn main(on: &On) -> c_int {
 
     // accept one client after the other; -1 is not 0, so a failed accept does not end the loop
     puts("Waiting for incoming connections...\n");
-    let mut c = size_of_val(&client) as socklen_t;
+    let mut c = size_of::<sockaddr_in>() as socklen_t;
     while {
         new_socket = accept(socket_desc, &mut client, &mut c);
         new_socket != 0
     } {
         // print the client's address
+        // Differs (d): stdout is flushed at each newline, on a pipe too
         printf!("Connection from %s:%d accepted\n", inet_ntoa(client.sin_addr), ntohs(client.sin_port));
 
         // greet the client, whose socket stays open

@@ -40,7 +40,7 @@ pub fn main(on: &On) -> c_int {
 
     // accept a client
     puts("Waiting for incoming connections...\n");
-    let mut c = size_of_val(&client) as socklen_t;
+    let mut c = size_of::<sockaddr_in>() as socklen_t;
     let new_socket = accept(socket_desc, &mut client, &mut c);
     if new_socket < 0 {
         perror("accept failed\n");

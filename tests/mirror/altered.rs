@@ -78,7 +78,8 @@ fn farewell(sock: OwnedFd) -> ! {
 /// All that differs between two programs, the spaces between the columns made one.
 fn seen(c: &str, rust: &str) -> String {
     let pairs = [Pair {
-        name: "client/knock".into(),
+        // written as robust is
+        name: "client/knock, as server/robust".into(),
         c: Source::new(Side::C, "c/client/knock.c", c),
         rust: Source::new(Side::Rust, "src/client/knock.rs", rust),
     }];
@@ -88,7 +89,7 @@ fn seen(c: &str, rust: &str) -> String {
         differing(&pairs, "the header", |_, source| header(source)),
         differing(&pairs, "the functions", functions),
         differing(&pairs, "the steps", steps),
-        differing(&pairs, "the calls", |_, source| calls(&rules, source)),
+        differing(&pairs, "the calls", |pair, source| calls(&rules, pair, source)),
         differing(&pairs, "what is printed", printed),
         differing(&pairs, "the texts", |pair, source| sorted(Kind::Sent, &texts, pair, source)),
         differing(&pairs, "the variables", |pair, source| sorted(Kind::Variable, &variables, pair, source)),
@@ -114,7 +115,7 @@ fn two_programs_that_mirror_each_other_show_no_difference() {
 
 #[test]
 fn the_difference_names_both_files_and_what_was_compared() {
-    let rows = ["client/knock: the calls", "c/client/knock.c src/client/knock.rs"];
+    let rows = ["client/knock, as server/robust: the calls", "c/client/knock.c src/client/knock.rs"];
     altered("    close(new_socket).ok(); // the", "    // the", &rows);
 }
 
@@ -232,7 +233,8 @@ fn a_variable_of_another_name_is_seen() {
 fn a_header_that_is_not_its_twins_is_seen() {
     let rust = "knock: say who is there.";
     altered(rust, "knock: say who it is.", &["1 knock: say who is there. | 1 knock: say who it is."]);
-    altered("client knock [HOST]", "client knock", &["2 Usage: knock [HOST] | 2 Usage: prise client knock"]);
+    let usage = &["2 Usage: knock [HOST] | 2 Usage: prise client tap [HOST]"];
+    altered("client knock [HOST]", "client tap [HOST]", usage);
     let left = "3 Twin: src/client/knock.rs. Next: send.c |";
     altered(
         "c/client/knock.c",
@@ -281,8 +283,8 @@ fn shared_constants_and_functions_that_differ_are_seen() {
 
 #[test]
 fn an_entry_of_a_table_that_nothing_needs_is_seen() {
-    let needed = Rule { c: "", rust: ".map_err(", why: "" };
-    let not_needed = Rule { c: "vfork()", rust: "", why: "" };
+    let needed = Rule { place: "", c: "", rust: ".map_err(", why: "" };
+    let not_needed = Rule { place: "", c: "vfork()", rust: "", why: "" };
     let program = |side, text| Source::new(side, "", text);
     let pairs = [Pair {
         name: String::new(),
@@ -290,6 +292,6 @@ fn an_entry_of_a_table_that_nothing_needs_is_seen() {
         rust: program(Side::Rust, "fn a() { b().map_err(c); }"),
     }];
     let table = [needed, not_needed];
-    let unneeded = unneeded(&table, |rules| differing(&pairs, "", |_, source| calls(rules, source)));
+    let unneeded = unneeded(&table, |rules| differing(&pairs, "", |pair, source| calls(rules, pair, source)));
     assert_eq!(unneeded.iter().map(|rule| rule.c).collect::<Vec<_>>(), ["vfork()"]);
 }

@@ -44,13 +44,14 @@ fn first_line(source: &Source, line: &str) -> Option<String> {
     (line.starts_with(&format!("{name}: ")) && line.ends_with('.')).then(|| line.into())
 }
 
-/// `Usage: fork …`, which in Rust is `Usage: prise server fork …`.
+/// `Usage: fork …`, which in Rust is `Usage: prise server fork …`; what follows is not alike: C takes positions, Rust
+/// options.
 fn usage_line(source: &Source, line: &str) -> Option<String> {
     let program = program(&source.path);
     let (folder, name) = program.split_once('/')?;
     let command = if source.side == Side::C { name.into() } else { format!("prise {folder} {name}") };
     let options = line.strip_prefix(&format!("Usage: {command}"))?;
-    (options.is_empty() || options.starts_with(' ')).then(|| format!("Usage: {name}{options}"))
+    (options.is_empty() || options.starts_with(' ')).then(|| format!("Usage: {name}"))
 }
 
 /// `Twin: PATH. Next: FILE` or `Twin: PATH. Read before: FILE, why`.

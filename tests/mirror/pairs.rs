@@ -80,11 +80,22 @@ pub fn functions(_: &Pair, source: &Source) -> Vec<Item> {
 }
 
 pub fn steps(_: &Pair, source: &Source) -> Vec<Item> {
-    source.items(&[Kind::Function, Kind::Comment])
+    common(source.items(&[Kind::Function, Kind::Comment]))
 }
 
-pub fn calls(rules: &[&Rule], source: &Source) -> Vec<Item> {
-    translated(source.side, source.items(&[Kind::Function, Kind::Comment, Kind::Call]), rules)
+pub fn calls(rules: &[&Rule], pair: &Pair, source: &Source) -> Vec<Item> {
+    translated(
+        &pair.name,
+        source.side,
+        common(source.items(&[Kind::Function, Kind::Comment, Kind::Call])),
+        rules,
+    )
+}
+
+/// Without what Rust alone has to say: how its run time differs from C's.
+fn common(mut items: Vec<Item>) -> Vec<Item> {
+    items.retain(|item| !(item.kind == Kind::Comment && item.text.starts_with("// Differs (d): ")));
+    items
 }
 
 pub fn printed(_: &Pair, source: &Source) -> Vec<Item> {

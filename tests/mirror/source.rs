@@ -4,14 +4,10 @@
 use std::sync::LazyLock;
 
 use regex::Regex;
-use tree_sitter::{Node, Parser, Tree};
+use tree_sitter::Node;
 
-/// Which of the two languages a file is in.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Side {
-    C,
-    Rust,
-}
+pub use crate::support::syntax::Side;
+use crate::support::syntax::{DIRECTIVE, children, declared_name, flat, line, literal, parse};
 
 /// What of a program is compared.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -71,7 +67,7 @@ impl Source {
         let mut source =
             Source { path: path.into(), side, text: text.into(), functions: vec![], constants: vec![] };
         let mut add = |node: Node| match node.kind() {
-            "function_definition" | "function_item" => source.functions.push(function(side, &code, node)),
+            "function_definition" | "function_item" => source.functions.push(function(&code, node)),
             "preproc_def" | "const_item" => source.constants.extend(constant(&code, node)),
             _ => {}
         };
@@ -98,47 +94,6 @@ impl Source {
     }
 }
 
-/// To the parser the arguments of a Rust macro are loose tokens. Without its `!`, a macro is a call
-/// like C's, in the same place.
-fn parse(side: Side, path: &str, text: &str) -> (String, Tree) {
-    let language = match side {
-        Side::C => tree_sitter_c::LANGUAGE,
-        Side::Rust => tree_sitter_rust::LANGUAGE,
-    };
-    let mut parser = Parser::new();
-    parser.set_language(&language.into()).expect("the grammar fits the parser");
-    let mut code = text.to_string();
-    loop {
-        let tree = parser.parse(&code, None).expect("the parser has a language");
-        let Some(bang) = bang(tree.root_node()) else {
-            assert!(!tree.root_node().has_error(), "{path} cannot be parsed:\n{code}");
-            return (code, tree);
-        };
-        code.replace_range(bang..bang + 1, " ");
-    }
-}
-
-/// Where the first macro has its `!`.
-fn bang(node: Node) -> Option<usize> {
-    if node.kind() == "macro_invocation" {
-        return Some(node.child_by_field_name("macro")?.end_byte());
-    }
-    children(node).find_map(bang)
-}
-
-fn children(node: Node) -> impl Iterator<Item = Node> {
-    (0..node.named_child_count()).filter_map(move |i| node.named_child(i as u32))
-}
-
-fn line(node: Node) -> usize {
-    node.start_position().row + 1
-}
-
-/// A node's source on one line.
-fn flat(code: &str, node: Node) -> String {
-    code[node.byte_range()].split_whitespace().collect::<Vec<_>>().join(" ")
-}
-
 fn constant(code: &str, node: Node) -> Option<Item> {
     let name = flat(code, node.child_by_field_name("name")?);
     let value = flat(code, node.child_by_field_name("value")?).replace('_', "");
@@ -146,31 +101,19 @@ fn constant(code: &str, node: Node) -> Option<Item> {
     Some(Item::new(Kind::Call, line(node), &text, &text))
 }
 
-fn function(side: Side, code: &str, node: Node) -> Function {
-    let name = match side {
-        Side::Rust => flat(code, node.child_by_field_name("name").expect("a function has a name")),
-        Side::C => declared(code, node),
-    };
+fn function(code: &str, node: Node) -> Function {
+    let name = declared_name(code, node);
     let public = children(node).any(|child| child.kind() == "visibility_modifier");
     let title = Item::new(Kind::Function, line(node), &format!("{name}()"), &format!("{name}()"));
-    let mut walk = Walk { side, code, items: vec![title] };
+    let mut walk = Walk { code, items: vec![title] };
     walk.children(node);
     Function { name, public, items: walk.items }
-}
-
-/// The name inside a C declarator: of `*message`, `buffer[256] = {0}`, `main(…)`.
-fn declared(code: &str, mut node: Node) -> String {
-    while let Some(inner) = node.child_by_field_name("declarator") {
-        node = inner;
-    }
-    flat(code, node)
 }
 
 /// The calls whose first argument is a text for stdout or stderr.
 const PRINTING: [&str; 5] = ["printf", "puts", "perror", "herror", "back_off"];
 
 struct Walk<'a> {
-    side: Side,
     code: &'a str,
     items: Vec<Item>,
 }
@@ -263,7 +206,7 @@ impl Walk<'_> {
         let mut rest = words.iter().skip(1);
         let said = if first.kind() == "string_literal" {
             let fill = |found: &regex::Captures| match found[0].trim_matches(['{', '}']) {
-                inline if self.side == Side::Rust && !inline.is_empty() => format!("{{{inline}}}"),
+                inline if found[0].starts_with('{') && !inline.is_empty() => format!("{{{inline}}}"),
                 _ => format!("{{{}}}", rest.next().map_or("?", String::as_str)),
             };
             DIRECTIVE.replace_all(literal(self.code, first), fill).into_owned()
@@ -305,7 +248,8 @@ impl Walk<'_> {
         let function = block.parent().expect("a body has a function");
         let never =
             function.child_by_field_name("return_type").is_none_or(|kind| flat(self.code, kind) == "!");
-        let last = children(block).last().filter(|last| !never && last.kind().ends_with("_expression"));
+        let is_value = |last: &Node| last.kind().ends_with("_expression") || last.kind() == "integer_literal";
+        let last = children(block).last().filter(|last| !never && is_value(last));
         for child in children(block) {
             if Some(child) == last { self.leave(child, last) } else { self.node(child) }
         }
@@ -315,7 +259,7 @@ impl Walk<'_> {
         for declarator in node.children_by_field_name("declarator", &mut node.walk()) {
             let name = match declarator.kind() {
                 "identifier" => flat(self.code, declarator),
-                _ => declared(self.code, declarator),
+                _ => declared_name(self.code, declarator),
             };
             self.push(Kind::Variable, declarator, &name, &name);
         }
@@ -332,15 +276,6 @@ impl Walk<'_> {
     }
 }
 
-/// What stands between the quotes.
-fn literal<'a>(code: &'a str, node: Node) -> &'a str {
-    code[node.byte_range()].trim_start_matches('b').trim_matches('"')
-}
-
-/// What printf and format! fill in.
-static DIRECTIVE: LazyLock<Regex> =
-    LazyLock::new(|| Regex::new(r"%[a-z]|\{\w*\}").expect("the expression is valid"));
-
 /// What C puts before the address of a structure.
 static CAST: LazyLock<Regex> =
     LazyLock::new(|| Regex::new(r"^\(struct \w+ \*\)").expect("the expression is valid"));
@@ -348,6 +283,9 @@ static CAST: LazyLock<Regex> =
 /// The name that an argument begins with, alike in both languages: `sock` of `&sock`, `sock.as_raw_fd()`;
 /// `buffer` of `buffer + len`, `&mut buffer[len..]`; nothing of a text.
 fn word(argument: &str) -> String {
+    if argument.starts_with("b\"") {
+        return String::new();
+    }
     let bare = CAST.replace(argument, "");
     let bare = bare.trim_start_matches(['&', '*']).trim_start_matches("mut ");
     let end = bare.find(|c: char| !c.is_alphanumeric() && !"_.:".contains(c)).unwrap_or(bare.len());

@@ -12,25 +12,55 @@ use crate::support;
 /// What is compared.
 pub const CHANNELS: [&str; 5] = ["stdout", "stderr", "exit", "wire", "calls"];
 
-/// Which two editions a table is about.
+/// Which two editions are compared.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Between {
-    RustAndTwin,
-    RustAndListing,
+    ListingAndRust,
+    ListingAndTwin,
+    TwinAndRust,
+}
+
+/// Which editions depart from the listing.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+enum In {
+    C,
+    Rust,
+    Both,
+}
+
+impl In {
+    fn parse(cell: &str) -> In {
+        match cell {
+            "C" => In::C,
+            "Rust" => In::Rust,
+            "both" => In::Both,
+            _ => panic!("docs/differences.md: no edition {cell:?}"),
+        }
+    }
+
+    /// Whether such a departure shows between these two.
+    fn shows(self, between: Between) -> bool {
+        match between {
+            Between::ListingAndRust => self != In::C,
+            Between::ListingAndTwin => self != In::Rust,
+            // of an option both have the form of their command line
+            Between::TwinAndRust => self != In::Both,
+        }
+    }
 }
 
 /// A row of the table.
 pub struct Row {
     pub id: String,
-    between: Between,
+    departs: In,
     programs: Vec<String>,
     shows: Vec<Shows>,
     /// The tests that show it, as `parity:SCENARIO`, `process:TEST` or `errors:TEST`.
     pub tests: Vec<String>,
 }
 
-/// Where a row may be seen: `stdout`, `stdout,exit:scenario,…`, `calls:close,…`, or `~wire` for what
-/// `rewrite.rs` says exactly.
+/// Where a row may be seen: `stdout`, `stdout,exit:scenario,…`, `calls:close,…`, `?stdout` for what need not be
+/// seen, or `~wire` for what `rewrite.rs` says exactly.
 struct Shows {
     channels: Vec<String>,
     only: Vec<String>,
@@ -44,28 +74,25 @@ pub struct Difference {
 }
 
 static USED: Mutex<BTreeSet<String>> = Mutex::new(BTreeSet::new());
+static SEEN: Mutex<Vec<(Between, &str, &str)>> = Mutex::new(Vec::new());
 
-/// Read the document's two tables.
+/// Read the document's table.
 pub fn rows() -> Vec<Row> {
     let path = support::root().join("docs/differences.md");
     let document = std::fs::read_to_string(&path).expect("docs/differences.md can be read");
-    let mut between = Between::RustAndListing;
     let mut rows = Vec::new();
     for line in document.lines() {
-        if line.starts_with("## ") {
-            between = if line.contains("twin") { Between::RustAndTwin } else { Between::RustAndListing };
-        }
         let cells: Vec<&str> = line.trim_matches('|').split('|').map(str::trim).collect();
-        let is_row = cells.len() == 7
-            && cells[0].len() >= 2
+        let is_row = cells.len() == 8
+            && cells[0].len() == 2
             && cells[0][1..].bytes().all(|byte| byte.is_ascii_digit());
         if is_row {
             rows.push(Row {
                 id: cells[0].into(),
-                between,
                 programs: words(cells[1]),
-                shows: words(cells[2]).iter().map(|word| Shows::parse(word)).collect(),
-                tests: words(cells[6]),
+                departs: In::parse(cells[2]),
+                shows: words(cells[3]).iter().map(|word| Shows::parse(word)).collect(),
+                tests: words(cells[7]),
             });
         }
     }
@@ -83,7 +110,7 @@ impl Shows {
         let (channels, only) = word.split_once(':').unwrap_or((word, ""));
         let shows = Shows { channels: list(channels), only: list(only) };
         for channel in &shows.channels {
-            let known = CHANNELS.contains(&channel.trim_start_matches('~')) || channel == "-";
+            let known = CHANNELS.contains(&channel.trim_start_matches(['~', '?'])) || channel == "-";
             assert!(known, "docs/differences.md: no channel {channel:?}");
         }
         shows
@@ -92,12 +119,13 @@ impl Shows {
 
 impl Row {
     fn is_about(&self, between: Between, program: &str) -> bool {
-        self.between == between && self.programs.iter().any(|pattern| fits(pattern, program))
+        self.departs.shows(between) && self.programs.iter().any(|pattern| fits(pattern, program))
     }
 
     /// Whether the row allows a channel to differ: always, in this scenario, or in lines that make this call.
     fn allows(&self, channel: &str, scenario: &str, call: &str) -> bool {
-        self.shows.iter().filter(|shows| shows.channels.iter().any(|shown| shown == channel)).any(|shows| {
+        let of_channel = |shown: &String| shown.trim_start_matches('?') == channel;
+        self.shows.iter().filter(|shows| shows.channels.iter().any(of_channel)).any(|shows| {
             shows.only.is_empty() || shows.only.iter().any(|only| only == call || fits(only, scenario))
         })
     }
@@ -116,7 +144,7 @@ fn fits(pattern: &str, name: &str) -> bool {
 pub fn compare(
     rows: &[Row],
     between: Between,
-    program: &str,
+    program: &'static str,
     scenario: &str,
     ours: &Outcome,
     theirs: &Outcome,
@@ -136,8 +164,8 @@ pub fn compare(
             continue;
         }
         let (theirs, mut used) = match between {
-            Between::RustAndTwin => (theirs.clone(), Vec::new()),
-            Between::RustAndListing => rewritten(program, channel, ours, theirs),
+            Between::TwinAndRust => (theirs.clone(), Vec::new()),
+            Between::ListingAndRust | Between::ListingAndTwin => rewritten(program, channel, ours, theirs),
         };
         if *ours != theirs {
             used = allowing(channel, "");
@@ -149,6 +177,9 @@ pub fn compare(
     {
         differences.push(calls(ours, theirs, allowing));
     }
+    SEEN.lock()
+        .expect("no test panics here")
+        .extend(differences.iter().map(|difference| (between, program, difference.channel)));
     USED.lock()
         .expect("no test panics here")
         .extend(differences.iter().flat_map(|difference| difference.rows.clone()));
@@ -187,7 +218,7 @@ fn calls(ours: &[String], theirs: &[String], allowing: impl Fn(&str, &str) -> Ve
     Difference { channel: "calls", rows, diff: diff(&ours, &theirs) }
 }
 
-/// Two columns of lines as a diff: `-` the other edition's, `+` the Rust's.
+/// Two columns of lines as a diff: `-` the first edition's, `+` the second's.
 fn diff(ours: &str, theirs: &str) -> String {
     let diff = TextDiff::from_lines(theirs, ours);
     diff.iter_all_changes()
@@ -198,7 +229,15 @@ fn diff(ours: &str, theirs: &str) -> String {
 /// The rows that no comparison has needed.
 pub fn unused(rows: &[Row]) -> Vec<String> {
     let used = USED.lock().expect("no test panics here");
-    let seen_here =
-        |row: &&Row| row.shows.iter().any(|shows| shows.channels.iter().all(|shown| shown != "-"));
+    let seen_here = |row: &&Row| {
+        row.shows.iter().any(|shows| shows.channels.iter().all(|shown| !shown.starts_with(['-', '?'])))
+    };
     rows.iter().filter(seen_here).map(|row| row.id.clone()).filter(|id| !used.contains(id)).collect()
+}
+
+/// The programs and channels in which two editions were seen to differ.
+pub fn seen(between: Between) -> BTreeSet<(&'static str, &'static str)> {
+    let seen = SEEN.lock().expect("no test panics here");
+    let of_these = seen.iter().filter(|one| one.0 == between);
+    of_these.map(|(_, program, channel)| (*program, *channel)).collect()
 }

@@ -1,12 +1,20 @@
 //! What is done to the programs. Adding a scenario is a function and a line in a table.
 
-use nix::sys::signal::Signal;
-
 use crate::stage::{Outcome, Peer, Sink, Stage};
+
+/// What a scenario is about.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum About {
+    /// What a program does: the listings are compared too.
+    Behaviour,
+    /// How it is told what to do, and options, of which the listings have none.
+    CommandLine,
+}
 
 /// Something done to a program.
 pub struct Scenario {
     pub name: &'static str,
+    pub about: About,
     pub programs: &'static [&'static str],
     pub sink: Sink,
     pub act: fn(Stage) -> Outcome,
@@ -16,10 +24,15 @@ pub struct Scenario {
     pub inject: Option<&'static str>,
 }
 
-const ALL: &[&str] = &crate::subject::PROGRAMS;
-const SERVERS: &[&str] = &["server/accept", "server/reply", "server/loop", "server/fork"];
+const ALL: &[&str] = &crate::subject::ALL;
+const SERVERS: &[&str] = &["server/accept", "server/reply", "server/loop", "server/fork", "server/robust"];
+/// Those of the tutorial.
+const LISTED: &[&str] = &["server/accept", "server/reply", "server/loop", "server/fork"];
 /// The servers that serve more than one client.
-const LASTING: &[&str] = &["server/loop", "server/fork"];
+const LASTING: &[&str] = &["server/loop", "server/fork", "server/robust"];
+/// The servers that listen to what their client says.
+const FORKING: &[&str] = &["server/fork", "server/robust"];
+const FORK: &[&str] = &["server/fork"];
 const CONNECTING: &[&str] = &["client/connect", "client/send", "client/recv"];
 const RECV: &[&str] = &["client/recv"];
 const RESOLVE: &[&str] = &["client/resolve"];
@@ -31,7 +44,17 @@ const fn on(
     sink: Sink,
     act: fn(Stage) -> Outcome,
 ) -> Scenario {
-    Scenario { name, programs, sink, act, resolver: false, inject: None }
+    Scenario { name, about: About::Behaviour, programs, sink, act, resolver: false, inject: None }
+}
+
+/// What concerns the command line and the options alone.
+const fn told(
+    name: &'static str,
+    programs: &'static [&'static str],
+    sink: Sink,
+    act: fn(Stage) -> Outcome,
+) -> Scenario {
+    Scenario { about: About::CommandLine, ..on(name, programs, sink, act) }
 }
 
 const fn resolving(
@@ -39,7 +62,7 @@ const fn resolving(
     programs: &'static [&'static str],
     act: fn(Stage) -> Outcome,
 ) -> Scenario {
-    Scenario { name, programs, sink: Sink::Terminal, act, resolver: true, inject: None }
+    Scenario { resolver: true, ..on(name, programs, Sink::Terminal, act) }
 }
 
 const fn failing(
@@ -48,7 +71,7 @@ const fn failing(
     fault: &'static str,
     act: fn(Stage) -> Outcome,
 ) -> Scenario {
-    Scenario { name, programs, sink: Sink::Terminal, act, resolver: false, inject: Some(fault) }
+    Scenario { inject: Some(fault), ..on(name, programs, Sink::Terminal, act) }
 }
 
 use Sink::{Broken, Full, Pipe, Terminal};
@@ -56,10 +79,6 @@ use Sink::{Broken, Full, Pipe, Terminal};
 /// The table.
 pub const SCENARIOS: &[Scenario] = &[
     on("creates_a_socket", &["client/socket"], Terminal, |stage| run(stage, &[])),
-    on("too_many_arguments", ALL, Pipe, |stage| run(stage, &["127.0.0.1", "80", "surplus"])),
-    on("abbreviated_option", MESSAGE, Pipe, |stage| run(stage, &["127.0.0.1", "1", "--rep"])),
-    on("option_given_twice", MESSAGE, Pipe, |stage| run(stage, &["127.0.0.1", "1", "--reply", "--reply"])),
-    on("help", &["client/socket"], Pipe, |stage| run(stage, &["--help"])),
     // clients
     on("server_absent", CONNECTING, Terminal, server_absent),
     on("server_closes_at_once", &["client/connect", "client/recv"], Terminal, |stage| answers(stage, b"")),
@@ -75,8 +94,7 @@ pub const SCENARIOS: &[Scenario] = &[
         answers(stage, b"\x1b]0;owned\x07\x1b[2J\xc2\x9b1m\r\n")
     }),
     on("server_resets", RECV, Terminal, server_resets),
-    on("bad_address", CONNECTING, Terminal, |stage| run(stage, &["localhost", "80"])),
-    on("host_header", RECV, Terminal, host_header),
+    on("bad_address", CONNECTING, Terminal, |stage| with_port(stage, "localhost")),
     on("to_a_pipe", CONNECTING, Pipe, |stage| answers(stage, PAGE)),
     on("to_a_full_disk", CONNECTING, Full, |stage| answers(stage, PAGE)),
     on("to_a_broken_pipe", CONNECTING, Broken, |stage| answers(stage, PAGE)),
@@ -93,7 +111,12 @@ pub const SCENARIOS: &[Scenario] = &[
     resolving("name_server_refuses_the_form", RESOLVE, |stage| named(stage, "no-recovery.test")),
     // the message client
     on("no_arguments", MESSAGE, Pipe, |stage| run(stage, &[])),
-    on("bad_port", MESSAGE, Pipe, |stage| run(stage, &["127.0.0.1", "65616"])),
+    on("no_port", MESSAGE, Pipe, |stage| run(stage, &["127.0.0.1"])),
+    on("port_of_17_bits", MESSAGE, Terminal, |stage| {
+        to_port(stage, |port| (65536 + u32::from(port)).to_string())
+    }),
+    on("port_with_letters", MESSAGE, Terminal, |stage| to_port(stage, |port| format!(" {port}x"))),
+    on("port_of_letters", MESSAGE, Terminal, |stage| run(stage, &["127.0.0.1", "http"])),
     on("message_server_absent", MESSAGE, Terminal, message_server_absent),
     on("message", MESSAGE, Terminal, |stage| typed(stage, b"hello\n")),
     on("message_empty_line", MESSAGE, Terminal, |stage| typed(stage, b"\n")),
@@ -109,7 +132,6 @@ pub const SCENARIOS: &[Scenario] = &[
     on("message_to_a_broken_pipe", MESSAGE, Broken, |stage| typed(stage, b"hello\n")),
     on("message_to_a_reset", MESSAGE, Terminal, message_to_a_reset),
     on("message_from_a_folder", MESSAGE, Terminal, message_from_a_folder),
-    on("message_with_reply", MESSAGE, Terminal, message_with_reply),
     resolving("message_to_several_addresses", MESSAGE, |stage| message_to(stage, "several.test")),
     resolving("message_to_an_unknown_name", MESSAGE, |stage| named_with_port(stage, "unknown.test")),
     resolving("message_where_the_first_refuses", MESSAGE, |stage| {
@@ -118,41 +140,63 @@ pub const SCENARIOS: &[Scenario] = &[
     // servers
     on("port_in_use", SERVERS, Terminal, port_in_use),
     on("client_closes_at_once", SERVERS, Terminal, |stage| sends(stage, b"")),
-    on("client_half_closes", &["server/reply", "server/loop", "server/fork"], Terminal, half_closes),
+    on(
+        "client_half_closes",
+        &["server/reply", "server/loop", "server/fork", "server/robust"],
+        Terminal,
+        half_closes,
+    ),
     on("client_sends_a_line", SERVERS, Terminal, |stage| sends(stage, b"hello\n")),
     on("client_sends_a_telnet_line", SERVERS, Terminal, |stage| sends(stage, b"hello\r\n")),
-    on("client_sends_1_byte", &["server/fork"], Terminal, |stage| sends(stage, b"x")),
-    on("client_sends_254", &["server/fork"], Terminal, |stage| sends(stage, &line(254))),
-    on("client_sends_255", &["server/fork"], Terminal, |stage| sends(stage, &line(255))),
-    on("client_sends_256", &["server/fork"], Terminal, |stage| sends(stage, &line(256))),
-    on("client_sends_5000", &["server/fork"], Terminal, |stage| sends(stage, &line(5000))),
-    on("client_sends_the_clients_255", &["server/fork"], Terminal, |stage| sends(stage, &padded(b"hello\n"))),
-    on("client_sends_utf8", &["server/fork"], Terminal, |stage| {
-        sends(stage, "prise électrique ⚡\n".as_bytes())
-    }),
-    on("client_sends_binary", &["server/fork"], Terminal, |stage| sends(stage, &binary())),
-    on("client_sends_nuls", &["server/fork"], Terminal, |stage| sends(stage, b"be\0hind\n")),
-    on("client_forges_a_line", &["server/fork"], Terminal, |stage| {
+    on("client_sends_1_byte", FORKING, Terminal, |stage| sends(stage, b"x")),
+    on("client_sends_254", FORKING, Terminal, |stage| sends(stage, &line(254))),
+    on("client_sends_255", FORKING, Terminal, |stage| sends(stage, &line(255))),
+    on("client_sends_256", FORKING, Terminal, |stage| sends(stage, &line(256))),
+    on("client_sends_5000", FORKING, Terminal, |stage| sends(stage, &line(5000))),
+    on("client_sends_the_clients_255", FORKING, Terminal, |stage| sends(stage, &padded(b"hello\n"))),
+    on("client_sends_utf8", FORKING, Terminal, |stage| sends(stage, "prise électrique ⚡\n".as_bytes())),
+    on("client_sends_binary", FORKING, Terminal, |stage| sends(stage, &binary())),
+    on("client_sends_nuls", FORKING, Terminal, |stage| sends(stage, b"be\0hind\n")),
+    on("client_forges_a_line", FORKING, Terminal, |stage| {
         sends(stage, b"x\nConnection from 6.6.6.6:6 accepted\n\x1b[2J\n")
     }),
-    on("client_sends_pieces", &["server/fork"], Terminal, sends_pieces),
-    on("client_resets", &["server/fork"], Terminal, resets),
+    on("client_sends_pieces", FORKING, Terminal, sends_pieces),
+    on("client_resets", FORKING, Terminal, resets),
     on("client_vanishes", SERVERS, Terminal, vanishes),
     on("three_clients_in_turn", LASTING, Terminal, three_in_turn),
     on("three_clients_to_a_pipe", LASTING, Pipe, three_in_turn),
     on("ten_clients_at_once", LASTING, Terminal, ten_at_once),
+    on("three_clients_without_reaping", FORK, Terminal, |mut stage| {
+        stage.serve_without_reaping();
+        three_clients(stage)
+    }),
     failing("socket_fails", CONNECTING, "socket:error=EMFILE", server_absent),
     failing("socket_fails_in_socket", &["client/socket"], "socket:error=EMFILE", |stage| run(stage, &[])),
     failing("socket_fails_in_message", MESSAGE, "socket:error=EMFILE", server_absent),
-    failing("socket_fails_in_a_server", SERVERS, "socket:error=EMFILE", |stage| run(stage, &[])),
-    failing("listen_fails", SERVERS, "listen:error=EADDRINUSE", |stage| on_port(stage).end()),
-    failing("accept_is_interrupted", SERVERS, "accept:error=EINTR:when=1", serves_on),
-    failing("accept_is_aborted", SERVERS, "accept:error=ECONNABORTED:when=1", serves_on),
-    failing("accept_lacks_descriptors", SERVERS, "accept:error=EMFILE:when=1..2", serves_on),
-    failing("fork_fails_once", &["server/fork"], "clone,fork:error=EAGAIN:when=1", serves_on),
+    failing("socket_fails_in_a_server", SERVERS, "socket:error=EMFILE", |stage| on_port(stage).cut_short()),
+    failing("listen_fails", SERVERS, "listen:error=EADDRINUSE", |stage| on_port(stage).cut_short()),
+    failing("accept_is_interrupted", SERVERS, "accept:error=EINTR:when=1", accept_fails),
+    failing("accept_is_aborted", SERVERS, "accept:error=ECONNABORTED:when=1", accept_fails),
+    failing("accept_lacks_descriptors", SERVERS, "accept:error=EMFILE:when=1..2", accept_fails),
+    failing("accept_fails_for_ever", LISTED, "accept:error=EMFILE", |stage| on_port(stage).cut_short()),
+    failing("send_fails", &["client/send", "client/recv"], "sendto:error=ENOBUFS", |stage| {
+        answers(stage, PAGE)
+    }),
+    failing("recv_fails", RECV, "recvfrom:error=EIO", |stage| answers(stage, PAGE)),
+    failing("write_fails_in_message", MESSAGE, "write:error=EIO:when=1", |stage| typed(stage, b"hello\n")),
+    failing("fork_fails_once", FORKING, "clone,fork:error=EAGAIN:when=1", fork_fails),
     on("server_to_a_pipe", SERVERS, Pipe, |stage| sends(stage, b"hello\n")),
     on("server_to_a_full_disk", SERVERS, Full, |stage| sends(stage, b"hello\n")),
     on("server_to_a_broken_pipe", SERVERS, Broken, |stage| sends(stage, b"hello\n")),
+    // the command line, and what only an option does
+    told("too_many_arguments", ALL, Terminal, too_many_arguments),
+    told("abbreviated_option", MESSAGE, Pipe, |stage| run(stage, &["127.0.0.1", "1", "--rep"])),
+    told("option_given_twice", MESSAGE, Pipe, |stage| run(stage, &["127.0.0.1", "1", "--reply", "--reply"])),
+    told("help", &["client/socket"], Pipe, |stage| run(stage, &["--help"])),
+    told("port_that_is_none", CONNECTING, Pipe, |stage| run(stage, &["127.0.0.1", "1x"])),
+    told("host_header", RECV, Terminal, host_header),
+    told("host_header_to_a_reset", RECV, Terminal, host_header_to_a_reset),
+    told("message_with_reply", MESSAGE, Terminal, message_with_reply),
 ];
 
 const PAGE: &[u8] = b"HTTP/1.1 200 OK\r\nContent-Type: text/plain; charset=utf-8\r\n\r\n\tun caf\xc3\xa9\r\n";
@@ -174,6 +218,17 @@ fn padded(message: &[u8]) -> Vec<u8> {
     let mut bytes = message.to_vec();
     bytes.resize(255, 0);
     bytes
+}
+
+/// A word more than the program takes.
+fn too_many_arguments(mut stage: Stage) -> Outcome {
+    let port = stage.port.to_string();
+    if stage.subject.program.starts_with("server/") {
+        stage.start(&[&port, "3", "--no-reap", "surplus"]);
+        return stage.cut_short();
+    }
+    stage.start(&["127.0.0.1", &port, "localhost", "surplus"]);
+    stage.end()
 }
 
 // ---- clients ----
@@ -221,19 +276,24 @@ fn host_header(mut stage: Stage) -> Outcome {
     let mut peer = Peer::accept(&listener);
     let request = peer.receive(18);
     stage.saw("request", request);
-    if request_is_conforming(&stage) {
-        let rest = peer.receive(36);
-        stage.saw("headers", rest);
+    let rest = peer.receive(36);
+    stage.saw("headers", rest);
+    // each piece when the one before is read: together they are more than one recv takes
+    for piece in ["one", "two", "three"] {
+        peer.send(format!("{}{piece}\n", "é".repeat(500)).as_bytes());
+        stage.wait_printed(&format!("{piece}\n"));
     }
-    peer.send(PAGE);
-    peer.send(&"é".repeat(3000).into_bytes());
     peer.half_close();
     stage.end()
 }
 
-/// The listing takes no options.
-fn request_is_conforming(stage: &Stage) -> bool {
-    stage.subject.edition != crate::subject::Edition::Listing
+fn host_header_to_a_reset(mut stage: Stage) -> Outcome {
+    let listener = stage.listen();
+    stage.connect_with(&["--host", "localhost"]);
+    let mut peer = Peer::accept(&listener);
+    peer.receive(54);
+    peer.reset();
+    stage.end()
 }
 
 fn named(mut stage: Stage, name: &str) -> Outcome {
@@ -244,6 +304,10 @@ fn named(mut stage: Stage, name: &str) -> Outcome {
 
 fn named_with_port(mut stage: Stage, name: &str) -> Outcome {
     stage.with_our_names();
+    with_port(stage, name)
+}
+
+fn with_port(mut stage: Stage, name: &str) -> Outcome {
     let port = stage.port.to_string();
     stage.start(&[name, &port]);
     stage.end()
@@ -254,6 +318,16 @@ fn named_with_port(mut stage: Stage, name: &str) -> Outcome {
 fn message_server_absent(mut stage: Stage) -> Outcome {
     stage.connect_with(&[]);
     stage.end()
+}
+
+/// A server on the port that the program makes of these words.
+fn to_port(mut stage: Stage, words: impl Fn(u16) -> String) -> Outcome {
+    let listener = stage.listen();
+    let port = words(stage.port);
+    stage.start(&["127.0.0.1", &port]);
+    let peer = Peer::accept(&listener);
+    stage.type_in(b"hello\n");
+    receives_message(stage, peer)
 }
 
 fn message_to(mut stage: Stage, name: &str) -> Outcome {
@@ -318,22 +392,42 @@ fn on_port(mut stage: Stage) -> Stage {
     stage
 }
 
-/// Two clients one after the other, the first of which may be lost; a server that serves one takes one.
-fn serves_on(mut stage: Stage) -> Outcome {
+/// Two clients, to a server that cannot accept the first. One that ends for that is left to end before they come.
+fn accept_fails(mut stage: Stage) -> Outcome {
     stage.serve();
-    let clients: &[&str] =
-        if LASTING.contains(&stage.subject.program) { &["first", "second"] } else { &["first"] };
-    for name in clients {
-        let seen = match stage.try_client() {
-            None => "connection refused".into(),
-            Some(mut client) => {
-                client.half_close();
-                client.read_to_end()
-            }
-        };
-        stage.saw(name, seen);
+    if !["server/loop", "server/robust"].contains(&stage.subject.program) {
+        stage.wait_ended();
     }
+    two_clients(stage)
+}
+
+/// Two clients, to a server that cannot fork for the first.
+fn fork_fails(mut stage: Stage) -> Outcome {
+    stage.serve();
+    silent_client(&mut stage, "first");
+    if stage.subject.program == "server/fork" {
+        stage.wait_ended();
+    }
+    silent_client(&mut stage, "second");
     finish(stage)
+}
+
+fn two_clients(mut stage: Stage) -> Outcome {
+    silent_client(&mut stage, "first");
+    silent_client(&mut stage, "second");
+    finish(stage)
+}
+
+/// A client that says nothing and half-closes, to a server that may have ended.
+fn silent_client(stage: &mut Stage, name: &str) {
+    let seen = match stage.try_client() {
+        None => "connection refused".into(),
+        Some(mut client) => {
+            client.half_close();
+            client.read_to_end()
+        }
+    };
+    stage.saw(name, seen);
 }
 
 /// Read what the server answers, close, and let the server finish.
@@ -353,37 +447,54 @@ fn finish(stage: Stage) -> Outcome {
 fn port_in_use(mut stage: Stage) -> Outcome {
     // bound, and not listening: a server that goes on regardless gets no client
     let _taken = stage.listen();
-    on_port(stage).end()
+    on_port(stage).cut_short()
 }
 
+/// A client that speaks, and half-closes if it has nothing to say.
 fn sends(mut stage: Stage, bytes: &[u8]) -> Outcome {
     stage.serve();
-    let mut client = stage.client();
-    // what is sent to a server that ends without reading may be answered by a reset, or come too late for one
-    if stage.subject.program != "server/accept" {
+    let seen = stage.while_it_stands_still(|stage| {
+        let mut client = stage.try_client()?;
         client.send(bytes);
+        if bytes.is_empty() {
+            client.half_close();
+        }
+        Some(client)
+    });
+    match seen {
+        Some(client) => hear_out(stage, "client", client),
+        None => {
+            stage.saw("client", "connection refused".into());
+            finish(stage)
+        }
     }
-    if bytes.is_empty() {
-        client.half_close();
-    }
-    hear_out(stage, "client", client)
 }
 
 fn half_closes(mut stage: Stage) -> Outcome {
     stage.serve();
-    let mut client = stage.client();
-    client.send(b"no newline");
-    client.half_close();
+    let client = stage.while_it_stands_still(|stage| {
+        let mut client = stage.client();
+        client.send(b"no newline");
+        client.half_close();
+        client
+    });
     hear_out(stage, "client", client)
 }
 
 fn sends_pieces(mut stage: Stage) -> Outcome {
     stage.serve();
     let mut client = stage.client();
-    for piece in ["hel", "lo, ", "world\n"] {
-        client.send(piece.as_bytes());
+    client.send(b"hel");
+    if stage.subject.program == "server/fork" {
+        // what has come is the message: only when it is answered may the rest come
+        let answer = client.receive(18);
+        stage.saw("client, of the first piece", answer);
+        return hear_out(stage, "client", client);
+    }
+    for piece in ["lo, ", "world\n"] {
         // the pause is the scenario
         std::thread::sleep(std::time::Duration::from_millis(150));
+        client.send(piece.as_bytes());
     }
     hear_out(stage, "client", client)
 }
@@ -399,9 +510,7 @@ fn resets(mut stage: Stage) -> Outcome {
 /// A client that is gone before the server accepts it, then one that stays.
 fn vanishes(mut stage: Stage) -> Outcome {
     stage.serve();
-    stage.signal(Signal::SIGSTOP);
-    stage.client().reset();
-    stage.signal(Signal::SIGCONT);
+    stage.while_it_stands_still(|stage| stage.client().reset());
     if !LASTING.contains(&stage.subject.program) {
         return stage.end();
     }
@@ -412,6 +521,10 @@ fn vanishes(mut stage: Stage) -> Outcome {
 
 fn three_in_turn(mut stage: Stage) -> Outcome {
     stage.serve();
+    three_clients(stage)
+}
+
+fn three_clients(mut stage: Stage) -> Outcome {
     for name in ["first", "second", "third"] {
         let mut client = stage.client();
         client.send(b"hello\n");
@@ -425,7 +538,7 @@ fn ten_at_once(mut stage: Stage) -> Outcome {
     stage.serve();
     let dial = stage.dialer();
     let talk = move || {
-        let mut client = dial();
+        let mut client = dial().expect("the server listens");
         client.send(b"hello\n");
         client.read_to_end()
     };

@@ -4,7 +4,7 @@ use std::fs::File;
 use std::io::{ErrorKind, Read, Write};
 use std::net::{Shutdown, TcpListener, TcpStream};
 use std::os::unix::process::ExitStatusExt;
-use std::process::{ExitStatus, Stdio};
+use std::process::{Command, ExitStatus, Stdio};
 use std::time::{Duration, Instant};
 
 use nix::pty::openpty;
@@ -18,6 +18,9 @@ use crate::support::{self, Running, Stream};
 
 /// How long a peer waits for bytes, and how long a program that should have ended is given.
 const PATIENCE: Duration = Duration::from_secs(4);
+
+/// How long a server that goes on for ever is given to get from its last line into the call that it waits in.
+const REST: Duration = Duration::from_millis(300);
 
 /// What becomes of stdout.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -43,6 +46,28 @@ pub struct Outcome {
 }
 
 impl Outcome {
+    /// What one channel showed, line by line.
+    pub fn channel(&self, channel: &str) -> Vec<String> {
+        let lines = |text: &str| text.lines().map(String::from).collect();
+        match channel {
+            "stdout" => lines(&self.stdout),
+            "stderr" => lines(&self.stderr),
+            "exit" => vec![self.exit.clone()],
+            "wire" => self.wire.clone(),
+            _ => self.calls.clone().unwrap_or_else(|| vec!["no strace".into()]),
+        }
+    }
+
+    /// The same, with what a program that spins did again and again once.
+    fn without_repetitions(mut self) -> Outcome {
+        for text in [&mut self.stdout, &mut self.stderr] {
+            let lines = text.split('\n').map(String::from).collect();
+            *text = crate::trace::without_repetitions(lines).join("\n");
+        }
+        self.calls = self.calls.map(crate::trace::without_repetitions);
+        self
+    }
+
     /// The same, where the order of the lines is nobody's doing.
     pub fn in_any_order(mut self) -> Outcome {
         let mut lines: Vec<&str> = self.stdout.lines().collect();
@@ -66,6 +91,8 @@ pub struct Stage {
     terminal: Option<Stream>,
     /// Whether names are resolved by the test's own name server.
     resolver: bool,
+    /// Whether the server was told to reap nobody.
+    leaves_zombies: bool,
     wire: Vec<String>,
 }
 
@@ -82,6 +109,7 @@ impl Stage {
             running: None,
             terminal: None,
             resolver: false,
+            leaves_zombies: false,
             wire: Vec::new(),
         }
     }
@@ -99,9 +127,15 @@ impl Stage {
     /// Start the program; its stdin is a pipe, if nothing else was said.
     pub fn start(&mut self, arguments: &[&str]) {
         let arguments: Vec<String> = arguments.iter().map(|&argument| argument.into()).collect();
-        let strace =
-            self.trace.as_ref().map(|folder| crate::trace::strace(&folder.path().join("trace"), self.inject));
+        let environment = self.line_buffered();
+        let strace = self
+            .trace
+            .as_ref()
+            .map(|folder| crate::trace::strace(&folder.path().join("trace"), self.inject, &environment));
         let mut command = self.subject.command(&arguments, self.port, &strace.unwrap_or_default());
+        if self.trace.is_none() {
+            command.envs(environment);
+        }
         if self.resolver {
             command = crate::resolver::with_our_names(&command);
         }
@@ -129,6 +163,23 @@ impl Stage {
         self.running = Some(support::start(&mut command));
     }
 
+    /// What makes C's stdout line-buffered, as Rust's is, where buffering alone would tell when SIGPIPE comes.
+    fn line_buffered(&self) -> Vec<(String, String)> {
+        if self.sink != Sink::Broken || !self.subject.is_c() || self.subject.program == "server/robust" {
+            return Vec::new();
+        }
+        let output = Command::new("stdbuf").args(["-oL", "env"]).output().expect("stdbuf runs (coreutils)");
+        let text = String::from_utf8_lossy(&output.stdout).into_owned();
+        let lines = text.lines().filter_map(|line| line.split_once('='));
+        let wanted = lines.filter(|(name, _)| ["LD_PRELOAD", "_STDBUF_O"].contains(name));
+        let mut found: Vec<(String, String)> =
+            wanted.map(|(name, value)| (name.into(), value.into())).collect();
+        assert_eq!(found.len(), 2, "stdbuf preloads a library: {text}");
+        // what is preloaded comes before the sanitizers' runtime
+        found.push(("ASAN_OPTIONS".into(), "verify_asan_link_order=0".into()));
+        found
+    }
+
     /// Resolve names by the test's own name server.
     pub fn with_our_names(&mut self) {
         self.resolver = true;
@@ -142,7 +193,7 @@ impl Stage {
     /// The same, with more arguments.
     pub fn serve_with(&mut self, more: &[&str]) {
         let port = self.port.to_string();
-        self.start(&[&["--port", &port], more].concat());
+        self.start(&[&["--port", &port, "--backlog", "3"], more].concat());
         let port = self.port;
         let running = self.running();
         support::wait_until("the server listens, or has ended", || {
@@ -150,23 +201,32 @@ impl Stage {
         });
     }
 
+    /// Start a server that reaps nobody, and wait until it listens.
+    pub fn serve_without_reaping(&mut self) {
+        self.leaves_zombies = true;
+        self.serve_with(&["--no-reap"]);
+    }
+
     /// Connect to the server, which may have ended.
     pub fn try_client(&self) -> Option<Peer> {
-        let stream = TcpStream::connect(("127.0.0.1", self.port)).ok()?;
-        Some(Peer { stream, patience: PATIENCE })
+        self.dialer()()
     }
 
     /// Connect to the server.
     pub fn client(&self) -> Peer {
-        self.dialer()()
+        self.try_client().expect("the server listens")
     }
 
     /// What connects to the server, for as many clients at once as are wanted.
-    pub fn dialer(&self) -> impl Fn() -> Peer + Copy + use<> {
-        let never_closes = self.subject.edition == Edition::Listing && self.subject.program == "server/loop";
-        let patience = if never_closes { Duration::from_millis(300) } else { PATIENCE };
+    pub fn dialer(&self) -> impl Fn() -> Option<Peer> + Copy + use<> {
+        let patience = if self.never_closes() { Duration::from_millis(300) } else { PATIENCE };
         let port = self.port;
-        move || Peer { stream: support::connect(port), patience }
+        move || TcpStream::connect(("127.0.0.1", port)).ok().map(|stream| Peer { stream, patience })
+    }
+
+    /// Whether the server leaves its clients' sockets open.
+    fn never_closes(&self) -> bool {
+        self.subject.program == "server/loop"
     }
 
     /// Listen where the program will connect to.
@@ -186,6 +246,11 @@ impl Stage {
         self.start(&[&["127.0.0.1", &port], more].concat());
     }
 
+    /// Wait until the program has printed that.
+    pub fn wait_printed(&mut self, text: &str) {
+        self.terminal.as_mut().expect("what it prints is seen").wait_for(text);
+    }
+
     /// Type this on the program's stdin, and end it.
     pub fn type_in(&mut self, bytes: &[u8]) {
         let mut stdin = self.running().stdin();
@@ -193,10 +258,21 @@ impl Stage {
         let _ = stdin.write_all(bytes);
     }
 
-    /// Stop or continue the program.
-    pub fn signal(&mut self, signal: Signal) {
-        let pid = self.program().expect("the program has not ended");
-        kill(Pid::from_raw(pid as i32), signal).expect("the program can be signalled");
+    /// Do this while the program is stopped, so that it finds all of it done: otherwise it could end before, or
+    /// after, what a client sends has come. A program that has ended stands still by itself.
+    pub fn while_it_stands_still<T>(&mut self, act: impl FnOnce(&mut Stage) -> T) -> T {
+        let pid = self.program().filter(|_| self.running().try_wait().is_none());
+        let signal = |signal| pid.map(|pid| kill(Pid::from_raw(pid as i32), signal));
+        signal(Signal::SIGSTOP);
+        if let Some(pid) = pid {
+            support::wait_until("the program stands still", || {
+                let table = support::processes();
+                table.iter().find(|one| one.pid == pid).is_none_or(|one| "TtZ".contains(one.state))
+            });
+        }
+        let done = act(self);
+        signal(Signal::SIGCONT);
+        done
     }
 
     /// Keep what a peer saw.
@@ -224,14 +300,15 @@ impl Stage {
     /// Let a server finish what it does, end it, and gather all that was seen.
     pub fn stop(mut self) -> Outcome {
         let Some(pid) = self.program() else { return self.end() };
-        // the listings leave zombies, and one of them its clients' sockets
-        let tidy = self.subject.edition != Edition::Listing;
+        // the listing leaves zombies
+        let reaps = self.subject.edition != Edition::Listing && !self.leaves_zombies;
+        let closes = !self.never_closes();
         let end = Instant::now() + PATIENCE;
         let mut busy = true;
         while busy && Instant::now() < end {
             let children = support::children(pid);
             let sockets = support::sockets(pid);
-            busy = children.iter().any(|child| child.state != 'Z' || tidy) || tidy && sockets > 1;
+            busy = children.iter().any(|child| child.state != 'Z' || reaps) || closes && sockets > 1;
             std::thread::sleep(Duration::from_millis(5));
         }
         // the server may have ended by itself, which is then what is reported
@@ -241,15 +318,50 @@ impl Stage {
         self.end()
     }
 
+    /// Give a server that has nothing to serve time to come to rest, to spin or to end, end it, and gather all that
+    /// was seen up to there.
+    pub fn cut_short(mut self) -> Outcome {
+        let terminal = self.terminal.as_mut().expect("what it prints is seen");
+        support::wait_until("the server waits, spins or has ended", || {
+            let printed = String::from_utf8_lossy(terminal.so_far()).into_owned();
+            let spins = printed.matches("Connection from ").count() > 20;
+            let waits = printed.to_lowercase().contains("waiting for incoming connections");
+            let ended = self.running.as_mut().is_none_or(|running| running.try_wait().is_some());
+            spins || waits || ended
+        });
+        // from its last line before accept() into it
+        let end = Instant::now() + REST;
+        while self.running().try_wait().is_none() && Instant::now() < end {
+            std::thread::sleep(Duration::from_millis(5));
+        }
+        self.gather().without_repetitions()
+    }
+
+    /// Wait until the program has ended, as one that gets no further does.
+    pub fn wait_ended(&mut self) {
+        let running = self.running();
+        support::wait_until("the program ends", || running.try_wait().is_some());
+    }
+
     /// Wait until the program ends, and gather all that was seen.
     pub fn end(mut self) -> Outcome {
-        let mut status = None;
         let end = Instant::now() + PATIENCE;
-        while status.is_none() && Instant::now() < end {
-            status = self.running().try_wait();
+        while self.running().try_wait().is_none() && Instant::now() < end {
             std::thread::sleep(Duration::from_millis(2));
         }
+        self.gather()
+    }
+
+    /// What was seen; a program that runs on is killed, so that strace can tell what it has done.
+    fn gather(mut self) -> Outcome {
+        let status = self.running().try_wait();
         if status.is_none() {
+            if let Some(pid) = self.program() {
+                let _ = kill(Pid::from_raw(pid as i32), Signal::SIGKILL);
+            }
+            if self.trace.is_some() {
+                self.wait_ended();
+            }
             self.running().kill_group();
         }
         let stdout = match (&mut self.terminal, self.sink) {
@@ -258,14 +370,14 @@ impl Stage {
             (None, _) => Vec::new(),
         };
         let stderr = self.running().all_stderr();
-        // a program killed in the midst of a loop has made any number of calls
-        let calls = self.trace.take().filter(|_| status.is_some());
+        let trace = self.trace.take();
         Outcome {
             stdout: self.readable(&stdout),
             stderr: self.readable(&stderr),
             exit: describe(status),
             wire: std::mem::take(&mut self.wire),
-            calls: calls.map(|folder| crate::trace::read(&folder.path().join("trace"), self.port)),
+            calls: trace
+                .map(|folder| crate::trace::read(&folder.path().join("trace"), self.port, &self.subject)),
         }
     }
 
@@ -273,6 +385,8 @@ impl Stage {
     fn readable(&self, bytes: &[u8]) -> String {
         let ports = Regex::new(r"127\.0\.0\.1:\d+").expect("a pattern");
         let lines = ports.replace_all(bytes, &b"127.0.0.1:EPHEMERAL"[..]);
+        let own_name = Regex::new(&regex::escape(&self.subject.name())).expect("a pattern");
+        let lines = own_name.replace_all(&lines, &b"PROGRAM"[..]);
         lines.split(|&byte| byte == b'\n').map(escape).collect::<Vec<_>>().join("\n")
     }
 }

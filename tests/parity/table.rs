@@ -6,8 +6,12 @@ use std::process::ExitCode;
 use crate::Comparison;
 use crate::differences::{Between, CHANNELS};
 use crate::resolver;
-use crate::scenarios::{SCENARIOS, Scenario};
-use crate::subject::{PROGRAMS, Subject};
+use crate::scenarios::{About, SCENARIOS, Scenario};
+use crate::share;
+use crate::stage::Outcome;
+use crate::subject::{ALL, PROGRAMS, Subject};
+use crate::support::columns;
+use crate::trace::NORMALISED;
 
 /// The program that `--table` asks for: none asks for the whole table.
 pub fn asked_for() -> Option<String> {
@@ -15,15 +19,28 @@ pub fn asked_for() -> Option<String> {
     (arguments.next()? == "--table").then(|| arguments.next().unwrap_or_default())
 }
 
-/// Print the table, or the calls of one program side by side.
+/// Print the tables, or the scenarios of one program, or one of them side by side.
 pub fn print(comparison: &Comparison, program: &str) -> ExitCode {
-    if program.is_empty() {
+    let scenario = std::env::var("SCENARIO").unwrap_or_default();
+    if program.is_empty() && scenario.is_empty() {
         return whole(comparison);
     }
-    match PROGRAMS.iter().find(|known| known.split('/').any(|part| part == program) || **known == program) {
-        Some(known) => side_by_side(comparison, known),
+    let Some(program) =
+        ALL.iter().find(|known| known.split('/').any(|part| part == program) || **known == program)
+    else {
+        eprintln!("there is no program {program:?}; PROGRAM= takes {}", ALL.join(", "));
+        return ExitCode::from(2);
+    };
+    if scenario.is_empty() {
+        return scenarios(comparison, program);
+    }
+    match playable(comparison, program).find(|known| known.name == scenario) {
+        Some(scenario) => side_by_side(comparison, program, scenario),
         None => {
-            eprintln!("there is no program {program:?}; there are {}", PROGRAMS.join(", "));
+            eprintln!(
+                "{program} has no scenario {scenario:?} that can be played here; it has\n{}",
+                listed(comparison, program)
+            );
             ExitCode::from(2)
         }
     }
@@ -37,6 +54,16 @@ fn playable(comparison: &Comparison, program: &str) -> impl Iterator<Item = &'st
     })
 }
 
+fn listed(comparison: &Comparison, program: &str) -> String {
+    playable(comparison, program).map(|scenario| format!("  {}\n", scenario.name)).collect()
+}
+
+fn scenarios(comparison: &Comparison, program: &str) -> ExitCode {
+    println!("The scenarios of {program}:\n\n{}", listed(comparison, program));
+    println!("make compare PROGRAM={program} SCENARIO=NAME shows all that is seen of one.");
+    ExitCode::SUCCESS
+}
+
 /// What a channel showed over all scenarios.
 #[derive(Default)]
 struct Cell {
@@ -45,33 +72,87 @@ struct Cell {
     unexplained: Vec<String>,
 }
 
+/// The cells of a table, by program and channel: where there is none, all scenarios are the same.
+type Cells = BTreeMap<(&'static str, &'static str), Cell>;
+
+/// A table of `make compare`.
+struct Table {
+    between: Between,
+    about: About,
+    title: &'static str,
+    programs: &'static [&'static str],
+}
+
+const TABLES: [Table; 4] = [
+    Table {
+        between: Between::ListingAndRust,
+        about: About::Behaviour,
+        title: "The tutorial's listing and the Rust",
+        programs: &PROGRAMS,
+    },
+    Table {
+        between: Between::TwinAndRust,
+        about: About::CommandLine,
+        title: "The command line and the options, of which the listings have none: the C twin and the Rust",
+        programs: &ALL,
+    },
+    Table {
+        between: Between::ListingAndTwin,
+        about: About::Behaviour,
+        title: "The tutorial's listing and the C twin",
+        programs: &PROGRAMS,
+    },
+    Table {
+        between: Between::TwinAndRust,
+        about: About::Behaviour,
+        title: "The C twin and the Rust",
+        programs: &ALL,
+    },
+];
+
 fn whole(comparison: &Comparison) -> ExitCode {
+    println!("{NORMALISED}");
+    if comparison.listings.is_none() {
+        println!("\nTUTORIAL=FILE compares with the tutorial's listings too.");
+    }
+    let played = play_all(comparison);
     let mut unexplained = Vec::new();
-    for (between, title) in [
-        (Between::RustAndTwin, "Rust and its C twin"),
-        (Between::RustAndListing, "Rust and the tutorial's listing"),
-    ] {
-        if between == Between::RustAndListing && comparison.listings.is_none() {
-            println!("\nTUTORIAL=FILE compares with the tutorial's listings too.");
-            continue;
-        }
+    for table in &TABLES {
+        let Some(mut cells) = cells(comparison, table, &played) else { continue };
+        println!("\n{}\n", table.title);
         let mut lines =
             vec![["program", "scenarios"].into_iter().chain(CHANNELS).map(String::from).collect()];
-        for program in PROGRAMS {
-            let mut cells = cells(comparison, between, program);
-            let mut line = vec![program.to_string(), playable(comparison, program).count().to_string()];
-            line.extend(CHANNELS.iter().map(|channel| show(cells.get(channel), comparison, channel)));
+        for &program in table.programs {
+            let count =
+                played.iter().filter(|one| one.program == program && one.scenario.about == table.about);
+            let mut line = vec![program.to_string(), count.count().to_string()];
+            line.extend(
+                CHANNELS.iter().map(|channel| show(cells.get(&(program, *channel)), comparison, channel)),
+            );
             lines.push(line);
-            unexplained.extend(cells.values_mut().flat_map(|cell| std::mem::take(&mut cell.unexplained)));
         }
-        println!("\n{title}\n");
+        lines.retain(|line| line[1] != "0");
         aligned(&lines);
+        let all = (lines.len() - 1) * CHANNELS.len();
+        if table.about == About::Behaviour {
+            println!("\n{} of {all} cells are the same in every scenario.", all - cells.len());
+        }
+        unexplained.extend(cells.values_mut().flat_map(|cell| std::mem::take(&mut cell.unexplained)));
     }
     println!("\n=  the same in every scenario; otherwise the rows of docs/differences.md that say why");
+    if let Some(listings) = &comparison.listings {
+        println!("\nThe share of the listing's calls and texts that stand in the same order\n");
+        let line =
+            |name: &str, [c, rust]: [f64; 2]| vec![name.into(), format!("{c:.2}"), format!("{rust:.2}")];
+        let mut lines = vec![["program", "C twin", "Rust"].map(String::from).to_vec()];
+        lines.extend(PROGRAMS.map(|program| line(program, share::of(listings, program))));
+        lines.push(line("on average", share::average(listings)));
+        aligned(&lines);
+    }
     if unexplained.is_empty() {
         return ExitCode::SUCCESS;
     }
-    println!("!  differences that docs/differences.md does not name:\n\n{}", unexplained.join("\n"));
+    println!("\n!  differences that docs/differences.md does not name:\n\n{}", unexplained.join("\n"));
     ExitCode::FAILURE
 }
 
@@ -84,25 +165,50 @@ fn aligned(lines: &[Vec<String>]) {
     }
 }
 
-fn cells(comparison: &Comparison, between: Between, program: &'static str) -> BTreeMap<&'static str, Cell> {
-    let mut cells: BTreeMap<&str, Cell> = BTreeMap::new();
-    for scenario in playable(comparison, program) {
-        let ours = comparison.play(Subject::rust(program), scenario);
-        let theirs = match (between, &comparison.listings) {
-            (Between::RustAndListing, Some(listings)) => Subject::listing(listings, program),
-            _ => Subject::twin(program),
+/// What was seen of a program in a scenario.
+struct Played {
+    program: &'static str,
+    scenario: &'static Scenario,
+    rust: Outcome,
+    twin: Outcome,
+    listing: Option<Outcome>,
+}
+
+fn play_all(comparison: &Comparison) -> Vec<Played> {
+    let played = ALL.iter().flat_map(|&program| {
+        playable(comparison, program).map(move |scenario| Played {
+            program,
+            scenario,
+            rust: comparison.play(Subject::rust(program), scenario),
+            twin: comparison.play(Subject::twin(program), scenario),
+            listing: comparison.listing(program, scenario).map(|listing| comparison.play(listing, scenario)),
+        })
+    });
+    played.collect()
+}
+
+/// The cells of a table; nothing where there is nothing to compare with.
+fn cells(comparison: &Comparison, table: &Table, played: &[Played]) -> Option<Cells> {
+    if comparison.listings.is_none() && table.between != Between::TwinAndRust {
+        return None;
+    }
+    let mut cells = Cells::new();
+    for one in played.iter().filter(|one| one.scenario.about == table.about) {
+        let (first, second) = match table.between {
+            Between::ListingAndRust => (one.listing.as_ref(), &one.rust),
+            Between::ListingAndTwin => (one.listing.as_ref(), &one.twin),
+            Between::TwinAndRust => (Some(&one.twin), &one.rust),
         };
-        let theirs = comparison.play(theirs, scenario);
-        for difference in comparison.compare(between, program, scenario, &ours, &theirs) {
-            let cell = cells.entry(difference.channel).or_default();
+        let Some(first) = first else { continue };
+        for difference in comparison.compare(table.between, one.program, one.scenario, second, first) {
+            let cell = cells.entry((one.program, difference.channel)).or_default();
             if difference.rows.is_empty() {
-                cell.unexplained
-                    .push(format!("{program} {}: - C, + Rust\n{}", scenario.name, difference.diff));
+                cell.unexplained.push(format!("{} {}\n{}", one.program, one.scenario.name, difference.diff));
             }
             cell.rows.extend(difference.rows);
         }
     }
-    cells
+    Some(cells)
 }
 
 fn show(cell: Option<&Cell>, comparison: &Comparison, channel: &str) -> String {
@@ -110,51 +216,22 @@ fn show(cell: Option<&Cell>, comparison: &Comparison, channel: &str) -> String {
         None if channel == "calls" && !comparison.traced => "no strace".into(),
         None => "=".into(),
         Some(cell) if !cell.unexplained.is_empty() => "!".into(),
-        Some(cell) => {
-            let mut rows: Vec<&String> = cell.rows.iter().collect();
-            // O9 before O10
-            rows.sort_by_key(|row| (row.len(), *row));
-            rows.into_iter().cloned().collect::<Vec<_>>().join(" ")
-        }
+        Some(cell) => cell.rows.iter().cloned().collect::<Vec<_>>().join(" "),
     }
 }
 
-/// The calls of one program, in the scenario that shows most of it: Rust left, C right.
-fn side_by_side(comparison: &Comparison, program: &'static str) -> ExitCode {
-    let scenario = playable(comparison, program)
-        .find(|scenario| shows_most(scenario))
-        .or_else(|| playable(comparison, program).next());
-    let scenario = scenario.expect("every program has a scenario");
-    let mut editions = vec![("Rust", Subject::rust(program)), ("C twin", Subject::twin(program))];
-    if let Some(listings) = &comparison.listings {
-        editions.push(("listing", Subject::listing(listings, program)));
-    }
-    let columns: Vec<(&str, Vec<String>)> = editions
-        .into_iter()
-        .map(|(title, subject)| (title, comparison.play(subject, scenario).calls.unwrap_or_default()))
-        .collect();
-    println!("{program}, {}\n", scenario.name.replace('_', " "));
-    for other in &columns[1..] {
-        two_columns(&columns[0], other);
+/// All that is seen of one program in one scenario, an edition a column.
+fn side_by_side(comparison: &Comparison, program: &'static str, scenario: &Scenario) -> ExitCode {
+    let listing = comparison.listing(program, scenario);
+    let editions = listing.into_iter().chain([Subject::twin(program), Subject::rust(program)]);
+    let (titles, outcomes): (Vec<&str>, Vec<Outcome>) =
+        editions.map(|subject| (subject.edition.title(), comparison.play(subject, scenario))).unzip();
+    println!("{program}, {}\n\n{NORMALISED}\n", scenario.name);
+    let width = columns::terminal_width();
+    for channel in CHANNELS {
+        let lines: Vec<Vec<String>> = outcomes.iter().map(|outcome| outcome.channel(channel)).collect();
+        let titles: Vec<String> = titles.iter().map(|title| format!("{channel}, {title}")).collect();
+        println!("{}", columns::compared(&titles, &lines, width));
     }
     ExitCode::SUCCESS
-}
-
-fn shows_most(scenario: &Scenario) -> bool {
-    matches!(scenario.name, "client_sends_a_line" | "server_answers_1_byte" | "message" | "dotted_quad")
-}
-
-fn two_columns(left: &(&str, Vec<String>), right: &(&str, Vec<String>)) {
-    let width = left.1.iter().map(|line| line.chars().count()).max().unwrap_or(0);
-    println!("{:<width$}   {}", left.0, right.0);
-    for change in similar::capture_diff_slices(similar::Algorithm::Myers, &left.1, &right.1) {
-        let (tag, ours, theirs) = change.as_tag_tuple();
-        let mark = if tag == similar::DiffTag::Equal { ' ' } else { '|' };
-        let (ours, theirs) = (&left.1[ours], &right.1[theirs]);
-        for i in 0..ours.len().max(theirs.len()) {
-            let cell = |lines: &[String]| lines.get(i).cloned().unwrap_or_default();
-            println!("{}", format!("{:<width$} {mark} {}", cell(ours), cell(theirs)).trim_end());
-        }
-    }
-    println!();
 }

@@ -1,31 +1,93 @@
-//! System calls, as strace tells them, in a form that can be compared: what was done to which socket.
+//! System calls, as strace tells them, in a form that can be compared.
 //!
-//! Kept: calls on TCP sockets, fork, the end. Dropped: what the C library and Rust's runtime do for
-//! themselves, writes to stdout and stderr (their bytes are compared elsewhere), and what depends on
-//! time alone: how a SIGCHLD cuts calls short, in how many pieces bytes come. Rust closes a socket when
-//! its owner goes out of scope, C leaves that to the end of the process: the two are told alike.
+//! Every call that a program makes after its runtime has started is kept. [`NORMALISED`] says what is told in another
+//! form, and what is left out.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, HashMap, HashSet};
 use std::fs;
 use std::path::Path;
+use std::sync::LazyLock;
 
 use regex::Regex;
 
+use crate::subject::{Edition, Subject};
+
+/// What the table says of its calls, above it.
+pub const NORMALISED: &str = "\
+Calls are traced with strace, all of them, from main on: what the loader, the C library's start and Rust's runtime do
+before it is left out. So are memory (brk, mmap, …), what the resolver opens and asks, and what goes through stdio on
+descriptors 0 to 2, whose bytes the first columns compare. Descriptors have the names of the variables that hold them,
+ports those of their role. clone is told as fork. A call that a SIGCHLD interrupts and restarts is told once, and what
+the handler reaps at the end, a line a child. A program that never ends is ended where it waits, or has begun to spin;
+rows that come again and again are told once. On a pipe that nobody reads, C's stdout is line-buffered too (stdbuf -oL):
+otherwise buffering alone tells when SIGPIPE comes.
+Of server robust a wait and the readings after it are told as one read, and a close just before the end as none.";
+
 /// What stands before a command to trace it into the files that begin with `trace`, and to make a call fail.
-pub fn strace(trace: &Path, inject: Option<&str>) -> Vec<String> {
-    let calls = "socket,setsockopt,bind,listen,accept,accept4,connect,getsockname,sendto,recvfrom,read,write,\
-                 shutdown,close,clone,clone3,fork,vfork,wait4,waitid,poll,exit_group";
+pub fn strace(trace: &Path, inject: Option<&str>, environment: &[(String, String)]) -> Vec<String> {
     let trace = trace.display().to_string();
-    let mut words = vec!["strace", "-ff", "-qq", "-s", "400", "-e", "signal=none", "-o", &trace];
-    let calls = format!("trace={calls}");
-    words.extend(["-e", &calls]);
-    let inject = inject.map(|fault| format!("inject={fault}"));
-    words.extend(inject.iter().flat_map(|fault| ["-e", fault]));
-    words.into_iter().map(String::from).collect()
+    let mut words: Vec<String> =
+        ["strace", "-ff", "-qq", "-s", "400", "-o", &trace].map(String::from).into_iter().collect();
+    // strace itself is to do without it
+    words.extend(environment.iter().flat_map(|(name, value)| ["-E".into(), format!("{name}={value}")]));
+    words.extend(inject.iter().flat_map(|fault| ["-e".into(), format!("inject={fault}")]));
+    words
 }
 
+/// What the loader and the C library call before main.
+const LOADER: &[&str] = &[
+    "access",
+    "arch_prctl",
+    "brk",
+    "close",
+    "execve",
+    "fstat",
+    "getrandom",
+    "mmap",
+    "mprotect",
+    "munmap",
+    "newfstatat",
+    "open",
+    "openat",
+    "pread64",
+    "prlimit64",
+    "read",
+    "readlink",
+    "readlinkat",
+    "rseq",
+    "set_robust_list",
+    "set_tid_address",
+];
+
+/// What the C library, the resolver and Rust's runtime call for themselves later on.
+const LIBRARY: &[&str] = &[
+    "access",
+    "brk",
+    "clock_gettime",
+    "faccessat2",
+    "futex",
+    "getpid",
+    "getrandom",
+    "gettid",
+    "madvise",
+    "mmap",
+    "mprotect",
+    "mremap",
+    "munmap",
+    "open",
+    "openat",
+    "prlimit64",
+    "readlink",
+    "restart_syscall",
+    "rseq",
+    "set_robust_list",
+    "sigaltstack",
+    "sysinfo",
+    "uname",
+];
+
 /// The calls of a program and of its children, in order, in C notation.
-pub fn read(trace: &Path, port: u16) -> Vec<String> {
+pub fn read(trace: &Path, port: u16, subject: &Subject) -> Vec<String> {
     let folder = trace.parent().expect("a trace is in a folder");
     let mut processes: BTreeMap<u32, String> = BTreeMap::new();
     for entry in fs::read_dir(folder).expect("the folder of the trace can be read") {
@@ -36,19 +98,19 @@ pub fn read(trace: &Path, port: u16) -> Vec<String> {
             fs::read_to_string(&path).expect("a trace is text"),
         );
     }
-    // the program forks, its children do not: the one that forked has the lowest number, but for a wrap
-    let root =
-        processes.iter().max_by_key(|(pid, text)| (text.contains("SIGCHLD"), std::cmp::Reverse(**pid)));
-    let root = *root.expect("something was traced").0;
-    let mut program = Process { names: Names::new(), port, lines: Vec::new(), reaped: 0, drains: false };
-    let forked: HashMap<u32, Names> =
-        program.read(&processes.remove(&root).expect("it is there")).into_iter().collect();
+    // a child's trace begins after its fork, the program's with its exec
+    let root = processes.iter().find(|(_, text)| text.starts_with("execve("));
+    let root = *root.expect("the program was traced").0;
+    let whole = processes.remove(&root).expect("it is there");
+    let robust = subject.program == "server/robust";
+    let mut program = Process::new(port, robust, Names::new());
+    let forked: HashMap<u32, Names> = program.read(&from_main(&whole, subject)).into_iter().collect();
     let mut parent = program.finish("");
     let mut children = Vec::new();
     for (pid, text) in processes {
         let names = forked.get(&pid).cloned().unwrap_or_default();
-        let mut child = Process { names, port, lines: Vec::new(), reaped: 0, drains: false };
-        child.read(&text);
+        let mut child = Process::new(port, robust, names);
+        child.read(&text.lines().collect::<Vec<_>>());
         children.push(child.finish("    "));
     }
     // which of two children at once ends first is nobody's doing
@@ -60,35 +122,93 @@ pub fn read(trace: &Path, port: u16) -> Vec<String> {
     parent
 }
 
+/// The lines of a trace from the program's first step on.
+fn from_main<'a>(trace: &'a str, subject: &Subject) -> Vec<&'a str> {
+    let lines: Vec<&str> = trace.lines().collect();
+    let name = |line: &&str| line.split('(').next().unwrap_or_default().to_string();
+    // the last thing that happens before main: src/runtime.rs, c/runtime.h
+    let last = match (subject.edition, subject.program) {
+        (_, "server/robust") => Some("rt_sigaction(SIGXFSZ, {"),
+        (Edition::Rust, _) => Some("rt_sigaction(SIGPIPE, {sa_handler=SIG_DFL"),
+        _ => None,
+    };
+    let first = match last {
+        Some(last) => lines.iter().rposition(|line| line.starts_with(last)).map(|last| last + 1),
+        None => lines.iter().position(|line| !LOADER.contains(&name(line).as_str())),
+    };
+    lines[first.unwrap_or(lines.len())..].to_vec()
+}
+
+/// Rows that come again and again, once: a server that spins does so any number of times.
+pub fn without_repetitions(rows: Vec<String>) -> Vec<String> {
+    let mut kept: Vec<String> = Vec::new();
+    let mut rest = rows.as_slice();
+    while !rest.is_empty() {
+        let spins = (1..=4).find(|&n| {
+            let mut rounds = rest.chunks_exact(n).take(4);
+            rest.len() >= 4 * n && rounds.all(|round| *round == rest[..n])
+        });
+        let Some(n) = spins else {
+            kept.push(rest[0].clone());
+            rest = &rest[1..];
+            continue;
+        };
+        let rounds = rest.chunks_exact(n).take_while(|round| **round == rest[..n]).count();
+        kept.extend_from_slice(&rest[..n]);
+        kept.push("… again and again".into());
+        let more = &rest[rounds * n..];
+        // the last round may have been cut short, in the midst of a row
+        let cut = more.len() <= n && more.iter().zip(&rest[..n]).all(|(one, whole)| whole.starts_with(one));
+        rest = if cut { &[] } else { more };
+    }
+    kept
+}
+
 /// What a process calls its descriptors.
 type Names = HashMap<String, &'static str>;
 
 struct Process {
     names: Names,
+    /// Descriptors that the C library has opened.
+    library: HashSet<String>,
     port: u16,
+    robust: bool,
     lines: Vec<Call>,
     reaped: usize,
-    /// Whether the socket is half-closed: what is read from then on is thrown away.
-    drains: bool,
 }
 
 #[derive(PartialEq)]
 struct Call {
-    name: &'static str,
-    fd: &'static str,
+    name: String,
+    fd: String,
     arguments: String,
     result: String,
 }
 
+static CALL: LazyLock<Regex> =
+    LazyLock::new(|| Regex::new(r"^(\w+)\((.*)\)\s+= (\S+)(?: (E[A-Z0-9]+))?").expect("a pattern"));
+static ACTION: LazyLock<Regex> = LazyLock::new(|| {
+    Regex::new(r"^(SIG\w+), \{sa_handler=(\w+), sa_mask=\[[^]]*\], sa_flags=([\w|]+)").expect("a pattern")
+});
+static POINTER: LazyLock<Regex> = LazyLock::new(|| Regex::new("0x[0-9a-f]{6,}").expect("a pattern"));
+static ADDRESS: LazyLock<Regex> = LazyLock::new(|| {
+    Regex::new(r#"\{sa_family=(\w+), sin_port=htons\((\d+)\), sin_addr=inet_addr\("([\d.]+)"\)\}"#)
+        .expect("a pattern")
+});
+
 impl Process {
+    fn new(port: u16, robust: bool, names: Names) -> Process {
+        Process { names, library: HashSet::new(), port, robust, lines: Vec::new(), reaped: 0 }
+    }
+
     /// Take in a trace; gives the children, and the descriptors that they start with.
-    fn read(&mut self, text: &str) -> Vec<(u32, Names)> {
-        let call = Regex::new(r"^(\w+)\((.*)\)\s+= (\S+)(?: (E[A-Z]+))?").expect("a pattern");
+    fn read(&mut self, lines: &[&str]) -> Vec<(u32, Names)> {
         let mut forked = Vec::new();
-        for line in text.lines() {
-            let Some(parts) = call.captures(line) else { continue };
+        for line in lines {
+            let Some(parts) = CALL.captures(line) else { continue };
             let (name, arguments, value) = (&parts[1], &parts[2], &parts[3]);
             let error = parts.get(4).map(|error| error.as_str());
+            let result = error.unwrap_or(value);
             match name {
                 // restarted after a SIGCHLD
                 _ if value == "?" && name != "exit_group" => {}
@@ -97,12 +217,28 @@ impl Process {
                     forked.extend(value.parse().map(|pid| (pid, self.names.clone())));
                 }
                 "wait4" | "waitid" => self.reaped += usize::from(error.is_none() && value != "0"),
+                "rt_sigreturn" => {}
                 "exit_group" => self.push("_exit", "", arguments, ""),
+                // dup: perror's own way to stderr
+                "openat" | "open" | "dup" => drop(self.library.insert(value.into())),
                 "socket" if arguments.starts_with("AF_INET, SOCK_STREAM, ") => {
                     self.push("socket", "", arguments, error.unwrap_or("socket_desc"));
-                    self.names.insert(value.into(), "socket_desc");
+                    if error.is_none() {
+                        self.names.insert(value.into(), "socket_desc");
+                    }
                 }
-                "poll" if arguments.starts_with("[]") || arguments.starts_with("NULL") => {
+                "socket" => drop(self.library.insert(value.into())),
+                "rt_sigaction" => {
+                    let action = ACTION.captures(arguments).map(|action| match &action[2] {
+                        // flags are for handlers
+                        disposition @ ("SIG_IGN" | "SIG_DFL") => format!("{}, {disposition}", &action[1]),
+                        _ => format!("{}, handler, {}", &action[1], action[3].replace("SA_RESTORER|", "")),
+                    });
+                    self.push("sigaction", "", action.as_deref().unwrap_or(arguments), result);
+                }
+                _ if LIBRARY.contains(&name) => {}
+                "newfstatat" | "stat" if arguments.starts_with("AT_FDCWD") || arguments.starts_with('"') => {}
+                "poll" if arguments.starts_with("NULL") || arguments.starts_with("[]") => {
                     self.push("poll", "", "nothing", "");
                 }
                 _ => self.on_descriptor(name, arguments, value, error),
@@ -111,59 +247,59 @@ impl Process {
         forked
     }
 
-    /// A call whose first argument is a descriptor, if that is a socket of the program's.
+    /// A call whose first argument is a descriptor, and not one of stdio or of the C library.
     fn on_descriptor(&mut self, name: &str, arguments: &str, value: &str, error: Option<&str>) {
         let number = arguments.trim_start_matches("[{fd=").split([',', '}']).next().unwrap_or_default();
-        let Some(&fd) = self.names.get(number) else { return };
+        if self.library.contains(number) || ["0", "1", "2"].contains(&number) {
+            if name == "close" {
+                self.library.remove(number);
+            }
+            return;
+        }
+        let fd = self.names.get(number).map_or(number, |name| name).to_string();
         let rest = arguments.split_once(", ").map_or("", |(_, rest)| rest);
+        // of a call that filled in nothing strace shows where that would have gone
+        let rest = POINTER.replace_all(rest, "buffer");
+        let rest = rest.as_ref();
         let result = error.unwrap_or(value);
         match name {
             "accept" | "accept4" => {
                 let client = error.map_or_else(|| self.addresses(rest), |_| String::new());
-                self.push("accept", fd, &client, error.unwrap_or("new_socket"));
+                self.push("accept", &fd, &client, error.unwrap_or("new_socket"));
                 if error.is_none() {
                     self.names.insert(value.into(), "new_socket");
                 }
             }
+            // std looks whether what it closes is open
+            "fcntl" if self.robust && rest == "F_GETFD" => {}
             "close" => {
-                self.drains = false;
-                self.push("close", fd, "", result);
+                self.push("close", &fd, "", result);
                 self.names.remove(number);
             }
-            "bind" | "connect" => {
-                self.push(if name == "bind" { "bind" } else { "connect" }, fd, &self.addresses(rest), result)
-            }
-            "getsockname" => self.push("getsockname", fd, "", ""),
-            "setsockopt" => self.push("setsockopt", fd, rest, result),
-            "listen" => self.push("listen", fd, rest, result),
-            "shutdown" => {
-                self.drains = true;
-                self.push("shutdown", fd, rest, result);
-            }
-            "read" | "poll" if self.drains => self.push("drain", fd, "", ""),
-            "sendto" => self.push("send", fd, rest.split(", 0, NULL").next().unwrap_or(rest), result),
-            "write" => self.push("write", fd, rest, result),
-            "poll" => self.push("poll", fd, "", result),
-            "read" => self.push("read", fd, "", result),
-            "recvfrom" => self.push("recv", fd, "", result),
-            _ => {}
+            "bind" | "connect" => self.push(name, &fd, &self.addresses(rest), result),
+            "getsockname" => self.push(name, &fd, "", ""),
+            "sendto" => self.push("send", &fd, rest.split(", NULL").next().unwrap_or(rest), result),
+            "recvfrom" => self.push("recv", &fd, rest.split(", NULL").next().unwrap_or(rest), result),
+            "read" if self.robust => self.push(name, &fd, "", result),
+            "poll" => self.push(name, &fd, "", result),
+            _ => self.push(name, &fd, rest, result),
         }
     }
 
     /// `{sa_family=AF_INET, sin_port=htons(40000), sin_addr=inet_addr("127.0.0.1")}, 16` in short, with
     /// the port by its role.
     fn addresses(&self, text: &str) -> String {
-        let address = r#"\{sa_family=(\w+), sin_port=htons\((\d+)\), sin_addr=inet_addr\("([\d.]+)"\)\}"#;
         let role = |parts: &regex::Captures| {
             let port = if parts[2] == self.port.to_string() { "PORT" } else { "EPHEMERAL" };
             format!("{{{} {}:{port}}}", &parts[1], &parts[3])
         };
-        Regex::new(address).expect("a pattern").replace_all(text, role).into_owned()
+        ADDRESS.replace_all(text, role).into_owned()
     }
 
-    fn push(&mut self, name: &'static str, fd: &'static str, arguments: &str, result: &str) {
-        let call = Call { name, fd, arguments: arguments.into(), result: result.into() };
-        if !self.joins(&call) {
+    fn push(&mut self, name: &str, fd: &str, arguments: &str, result: &str) {
+        let call =
+            Call { name: name.into(), fd: fd.into(), arguments: arguments.into(), result: result.into() };
+        if !(self.robust && self.joins(&call)) {
             self.lines.push(call);
         }
     }
@@ -171,24 +307,20 @@ impl Process {
     /// Bytes come in as many pieces as they please: what waits for and reads them is one reading.
     fn joins(&mut self, call: &Call) -> bool {
         let Some(last) = self.lines.last_mut() else { return false };
-        if call.name == "drain" {
-            return *last == *call;
-        }
-        let reading = |name| matches!(name, "read" | "recv");
         let waiting = last.name == "poll" && !last.fd.is_empty();
-        if call.fd != last.fd || !(waiting || reading(last.name)) {
+        if call.fd != last.fd || !(waiting || last.name == "read") {
             return false;
         }
         match (last.result.parse::<u64>(), call.result.parse::<u64>()) {
             // a wait for more, which came
-            (Ok(_), Ok(1..)) if call.name == "poll" => true,
-            (Ok(1..), Ok(n @ 1..)) if reading(call.name) && reading(last.name) => {
-                last.result = (last.result.parse::<u64>().unwrap_or(0) + n).to_string();
+            (Ok(1..), Ok(1..)) if call.name == "poll" => true,
+            (Ok(n @ 1..), Ok(more @ 1..)) if call.name == "read" && last.name == "read" => {
+                last.result = (n + more).to_string();
                 true
             }
             // a wait, and what it brought
-            (Ok(1), _) if last.name == "poll" && reading(call.name) => {
-                last.name = call.name;
+            (Ok(1), _) if last.name == "poll" && call.name == "read" => {
+                last.name = call.name.clone();
                 last.result = call.result.clone();
                 true
             }
@@ -198,21 +330,22 @@ impl Process {
 
     fn finish(mut self, indent: &str) -> Vec<String> {
         // the end of a process closes what it has open: to close it just before is to do the same
-        if let Some(end) = self.lines.pop_if(|call| call.name == "_exit") {
+        if self.robust
+            && let Some(end) = self.lines.pop_if(|call| call.name == "_exit")
+        {
             while self.lines.pop_if(|call| call.name == "close").is_some() {}
             self.lines.push(end);
         }
         let mut lines: Vec<String> = self.lines.iter().map(|call| format!("{indent}{call}")).collect();
-        if self.reaped > 0 {
-            lines.push(format!("{indent}waitpid(-1, NULL, WNOHANG): {} reaped", self.reaped));
-        }
+        let reaped = format!("{indent}waitpid(-1, NULL, WNOHANG) = child");
+        lines.extend(std::iter::repeat_n(reaped, self.reaped));
         lines
     }
 }
 
 impl std::fmt::Display for Call {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        let arguments = [self.fd, self.arguments.as_str()];
+        let arguments = [self.fd.as_str(), self.arguments.as_str()];
         let arguments: Vec<&str> = arguments.into_iter().filter(|text| !text.is_empty()).collect();
         write!(f, "{}({})", self.name, arguments.join(", "))?;
         if self.result.is_empty() { Ok(()) } else { write!(f, " = {}", self.result) }
