@@ -1,4 +1,4 @@
-// args.h: the command line of robust; its Rust counterpart is src/server/mod.rs.
+// args.h: the command line of robust; its Rust counterpart is src/server/options.rs.
 
 #ifndef PRISE_ARGS_H
 #define PRISE_ARGS_H

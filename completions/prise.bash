@@ -164,7 +164,7 @@ _prise() {
 
     case "${cmd}" in
         prise)
-            opts="-h -V --help --version client server check serve help"
+            opts="-h -V --help --version client server serve check help"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 1 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
@@ -178,16 +178,12 @@ _prise() {
             return 0
             ;;
         prise__subcmd__check)
-            opts="-h --list --only --faults --send --expect --port --timeout --format --verbose --help"
+            opts="-h --list --faults --send --expect --port --timeout --format --verbose --only --help"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 2 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
             fi
             case "${prev}" in
-                --only)
-                    COMPREPLY=($(compgen -W "answers concurrent no-zombies end-of-file descriptors keeps-serving interrupted-calls reset-client vanished-client pieces half-close delivers own-memory log-once fork-fails out-of-descriptors stops idle-clients restarts port-taken parent:accept=EINTR parent:accept=ECONNABORTED parent:accept=EPROTO parent:accept=EPERM parent:accept=EMFILE parent:accept=ENFILE parent:accept=ENOBUFS parent:accept=ENOMEM parent:fork=EAGAIN parent:fork=ENOMEM parent:close=EINTR parent:close=EIO parent:wait=EINTR parent:wait=ECHILD parent:poll=EINTR parent:poll=ENOMEM parent:read=EINTR parent:read=EIO parent:write=EINTR parent:write=EPIPE parent:write=ENOSPC child:read=EINTR child:read=ECONNRESET child:read=ETIMEDOUT child:read=EIO child:write=EINTR child:write=EPIPE child:write=ECONNRESET child:write=ENOSPC child:close=EINTR child:close=EIO child:poll=EINTR child:poll=ENOMEM" -- "${cur}"))
-                    return 0
-                    ;;
                 --send)
                     COMPREPLY=($(compgen -f "${cur}"))
                     return 0
@@ -206,6 +202,10 @@ _prise() {
                     ;;
                 --format)
                     COMPREPLY=($(compgen -W "human tap json" -- "${cur}"))
+                    return 0
+                    ;;
+                --only)
+                    COMPREPLY=($(compgen -W "answers concurrent no-zombies end-of-file descriptors keeps-serving interrupted-calls reset-client vanished-client pieces half-close delivers own-memory log-once fork-fails out-of-descriptors stops idle-clients restarts port-taken parent:accept=EINTR parent:accept=ECONNABORTED parent:accept=EPROTO parent:accept=EPERM parent:accept=EMFILE parent:accept=ENFILE parent:accept=ENOBUFS parent:accept=ENOMEM parent:fork=EAGAIN parent:fork=ENOMEM parent:close=EINTR parent:close=EIO parent:wait=EINTR parent:wait=ECHILD parent:poll=EINTR parent:poll=ENOMEM parent:read=EINTR parent:read=EIO parent:write=EINTR parent:write=EPIPE parent:write=ENOSPC child:read=EINTR child:read=ECONNRESET child:read=ETIMEDOUT child:read=EIO child:write=EINTR child:write=EPIPE child:write=ECONNRESET child:write=ENOSPC child:close=EINTR child:close=EIO child:poll=EINTR child:poll=ENOMEM" -- "${cur}"))
                     return 0
                     ;;
                 *)
@@ -430,7 +430,7 @@ _prise() {
             return 0
             ;;
         prise__subcmd__help)
-            opts="client server check serve help"
+            opts="client server serve check help"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 2 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0

@@ -28,8 +28,8 @@ complete -c prise -n "__fish_prise_needs_command" -s h -l help -d 'Print help'
 complete -c prise -n "__fish_prise_needs_command" -s V -l version -d 'Print version'
 complete -c prise -n "__fish_prise_needs_command" -f -a "client" -d 'The tutorial\'s clients, from an unused socket to a conversation'
 complete -c prise -n "__fish_prise_needs_command" -f -a "server" -d 'The tutorial\'s servers, from one client to a process per client'
+complete -c prise -n "__fish_prise_needs_command" -f -a "serve" -d 'Serve each client by a process of its own: any program, or the child of `prise server robust`'
 complete -c prise -n "__fish_prise_needs_command" -f -a "check" -d 'Examine any server that forks per client, and say which mistake it makes'
-complete -c prise -n "__fish_prise_needs_command" -f -a "serve" -d 'Serve each client by a process of its own: any program, or the tutorial\'s child'
 complete -c prise -n "__fish_prise_needs_command" -f -a "help" -d 'Print this message or the help of the given subcommand(s)'
 complete -c prise -n "__fish_prise_using_subcommand client; and not __fish_seen_subcommand_from socket connect send recv resolve message help" -s h -l help -d 'Print help'
 complete -c prise -n "__fish_prise_using_subcommand client; and not __fish_seen_subcommand_from socket connect send recv resolve message help" -f -a "socket" -d 'Create a TCP socket, and end without a word'
@@ -83,7 +83,33 @@ complete -c prise -n "__fish_prise_using_subcommand server; and __fish_seen_subc
 complete -c prise -n "__fish_prise_using_subcommand server; and __fish_seen_subcommand_from help" -f -a "fork" -d 'Fork one process per client'
 complete -c prise -n "__fish_prise_using_subcommand server; and __fish_seen_subcommand_from help" -f -a "robust" -d 'Fork one process per client, without the tutorial\'s mistakes'
 complete -c prise -n "__fish_prise_using_subcommand server; and __fish_seen_subcommand_from help" -f -a "help" -d 'Print this message or the help of the given subcommand(s)'
-complete -c prise -n "__fish_prise_using_subcommand check" -l only -d 'Make these checks only: a name, or several with commas between them' -r -f -a "answers\t''
+complete -c prise -n "__fish_prise_using_subcommand serve" -l backlog -d 'Let N clients wait to be accepted; a socket that is handed over keeps its own backlog' -r
+complete -c prise -n "__fish_prise_using_subcommand serve" -l max-children -d 'Run at most N children; the next client waits in the backlog' -r
+complete -c prise -n "__fish_prise_using_subcommand serve" -l per-ip -d 'Serve at most N clients of one source at a time (an IPv4 address, or an IPv6 /64); one more is closed' -r
+complete -c prise -n "__fish_prise_using_subcommand serve" -l rate -d 'Accept at most N new clients of one source within SECONDS; one more is closed' -r
+complete -c prise -n "__fish_prise_using_subcommand serve" -l timeout -d 'Serve a client for at most SECONDS: then SIGTERM to its process group, and SIGKILL 2 seconds later' -r
+complete -c prise -n "__fish_prise_using_subcommand serve" -l grace -d 'At a stop, let children finish for SECONDS' -r
+complete -c prise -n "__fish_prise_using_subcommand serve" -l user -d 'Run children as this user, with all of its groups; a number will do' -r
+complete -c prise -n "__fish_prise_using_subcommand serve" -l chroot -d 'Make DIR the root of the children\'s file tree' -r -F
+complete -c prise -n "__fish_prise_using_subcommand serve" -l cpu -d 'Limit the CPU time of each process to SECONDS: then SIGXCPU, and SIGKILL a second later' -r
+complete -c prise -n "__fish_prise_using_subcommand serve" -l memory -d 'Limit the address space of each process to MIB mebibytes: a larger allocation fails' -r
+complete -c prise -n "__fish_prise_using_subcommand serve" -l nofile -d 'Let each process open at most N descriptors' -r
+complete -c prise -n "__fish_prise_using_subcommand serve" -l nproc -d 'Let the children\'s user have at most N processes, of all clients together' -r
+complete -c prise -n "__fish_prise_using_subcommand serve" -l proxy-protocol -d 'Expect a PROXY header, version 1 or 2, from these networks (commas between them): it says who the client is' -r
+complete -c prise -n "__fish_prise_using_subcommand serve" -l reaper -d 'How children that have ended are found' -r -f -a "hint\t'The child that SIGCHLD names, those born lately, and now and then all: costs the same with ten thousand children as with ten'
+sigchld\t'waitpid(-1) until no child is left that has ended, at each SIGCHLD: costs more the more children there are'"
+complete -c prise -n "__fish_prise_using_subcommand serve" -l hangup -d 'End a child whose client has reset the connection or closed both directions; a half-close does not count'
+complete -c prise -n "__fish_prise_using_subcommand serve" -l no-new-privs -d 'Have exec give children no more rights (set-user-ID, capabilities) than they have (Linux, FreeBSD)'
+complete -c prise -n "__fish_prise_using_subcommand serve" -l clear-env -d 'Give children nothing of this environment but PATH'
+complete -c prise -n "__fish_prise_using_subcommand serve" -s h -l help -d 'Print help (see more with \'--help\')'
+complete -c prise -n "__fish_prise_using_subcommand check" -l send -d 'What a client says; \\n, \\r, \\t, \\0, \\\\ and \\xNN stand for what they do in C. [default: the tutorial\'s message, a line padded with NULs to 255 bytes]' -r
+complete -c prise -n "__fish_prise_using_subcommand check" -l expect -d 'How a right answer begins, written the same way' -r
+complete -c prise -n "__fish_prise_using_subcommand check" -l port -d 'The port that the server always listens on, if {port} cannot tell it another' -r
+complete -c prise -n "__fish_prise_using_subcommand check" -l timeout -d 'How long the server is given for each answer' -r
+complete -c prise -n "__fish_prise_using_subcommand check" -l format -d 'How the findings are printed' -r -f -a "human\t'For people'
+tap\t'Test Anything Protocol, version 13'
+json\t'One JSON object'"
+complete -c prise -n "__fish_prise_using_subcommand check" -l only -d 'Make these checks only: a name, or several with commas between them; --list has the names' -r -f -a "answers\t''
 concurrent\t''
 no-zombies\t''
 end-of-file\t''
@@ -136,41 +162,15 @@ child:close=EINTR\t''
 child:close=EIO\t''
 child:poll=EINTR\t''
 child:poll=ENOMEM\t''"
-complete -c prise -n "__fish_prise_using_subcommand check" -l send -d 'What a client says; \\n, \\r, \\t, \\0, \\\\ and \\xNN stand for what they do in C. [default: the tutorial\'s message, a line padded with NULs to 255 bytes]' -r
-complete -c prise -n "__fish_prise_using_subcommand check" -l expect -d 'How a right answer begins, written the same way' -r
-complete -c prise -n "__fish_prise_using_subcommand check" -l port -d 'The port that the server always listens on, if {port} cannot tell it another' -r
-complete -c prise -n "__fish_prise_using_subcommand check" -l timeout -d 'How long the server is given for each answer' -r
-complete -c prise -n "__fish_prise_using_subcommand check" -l format -d 'How the findings are printed' -r -f -a "human\t'For people'
-tap\t'Test Anything Protocol, version 13'
-json\t'One JSON object'"
 complete -c prise -n "__fish_prise_using_subcommand check" -l list -d 'List the checks, with --faults the faults too, and do nothing'
 complete -c prise -n "__fish_prise_using_subcommand check" -l faults -d 'Make calls of the server and of its children fail too, one at a time, by strace'
 complete -c prise -n "__fish_prise_using_subcommand check" -l verbose -d 'Print what is done, step by step'
 complete -c prise -n "__fish_prise_using_subcommand check" -s h -l help -d 'Print help (see more with \'--help\')'
-complete -c prise -n "__fish_prise_using_subcommand serve" -l backlog -d 'How many clients may wait to be accepted; not at a socket that is handed over' -r
-complete -c prise -n "__fish_prise_using_subcommand serve" -l max-children -d 'How many children there may be; the next client waits in the backlog' -r
-complete -c prise -n "__fish_prise_using_subcommand serve" -l per-ip -d 'How many clients one source may have at a time: an IPv4 address, or an IPv6 /64. One more is closed' -r
-complete -c prise -n "__fish_prise_using_subcommand serve" -l rate -d 'How many clients of one source may come in a time. One more is closed' -r
-complete -c prise -n "__fish_prise_using_subcommand serve" -l timeout -d 'How long a client may be served: then SIGTERM to its process group, and SIGKILL 2 seconds later' -r
-complete -c prise -n "__fish_prise_using_subcommand serve" -l grace -d 'How long children may finish when the server stops' -r
-complete -c prise -n "__fish_prise_using_subcommand serve" -l user -d 'Whom children run as, with all groups of that user; a number will do' -r
-complete -c prise -n "__fish_prise_using_subcommand serve" -l chroot -d 'Where the file tree of children begins' -r -F
-complete -c prise -n "__fish_prise_using_subcommand serve" -l cpu -d 'How much CPU a child may use: then SIGXCPU, and SIGKILL a second later' -r
-complete -c prise -n "__fish_prise_using_subcommand serve" -l memory -d 'How much memory a child may have' -r
-complete -c prise -n "__fish_prise_using_subcommand serve" -l nofile -d 'How many descriptors a child may open' -r
-complete -c prise -n "__fish_prise_using_subcommand serve" -l nproc -d 'How many processes the children\'s user may have' -r
-complete -c prise -n "__fish_prise_using_subcommand serve" -l proxy-protocol -d 'The networks of proxies, with commas between them: from there, a connection begins with a PROXY header, version 1 or 2, which says who the client is' -r
-complete -c prise -n "__fish_prise_using_subcommand serve" -l reaper -d 'How children that have ended are found' -r -f -a "hint\t'The child that SIGCHLD names, those born lately, and now and then all: as dear with ten thousand children as with ten'
-sigchld\t'waitpid(-1) until nobody is left, at each SIGCHLD: dearer the more children there are'"
-complete -c prise -n "__fish_prise_using_subcommand serve" -l hangup -d 'End a child whose client has wholly gone: reset, or closed both ways; not one that half-closed'
-complete -c prise -n "__fish_prise_using_subcommand serve" -l no-new-privs -d 'Have exec give children no more rights (set-user-ID, capabilities) than they have (Linux, FreeBSD)'
-complete -c prise -n "__fish_prise_using_subcommand serve" -l clear-env -d 'Give children nothing of this environment but PATH'
-complete -c prise -n "__fish_prise_using_subcommand serve" -s h -l help -d 'Print help (see more with \'--help\')'
-complete -c prise -n "__fish_prise_using_subcommand help; and not __fish_seen_subcommand_from client server check serve help" -f -a "client" -d 'The tutorial\'s clients, from an unused socket to a conversation'
-complete -c prise -n "__fish_prise_using_subcommand help; and not __fish_seen_subcommand_from client server check serve help" -f -a "server" -d 'The tutorial\'s servers, from one client to a process per client'
-complete -c prise -n "__fish_prise_using_subcommand help; and not __fish_seen_subcommand_from client server check serve help" -f -a "check" -d 'Examine any server that forks per client, and say which mistake it makes'
-complete -c prise -n "__fish_prise_using_subcommand help; and not __fish_seen_subcommand_from client server check serve help" -f -a "serve" -d 'Serve each client by a process of its own: any program, or the tutorial\'s child'
-complete -c prise -n "__fish_prise_using_subcommand help; and not __fish_seen_subcommand_from client server check serve help" -f -a "help" -d 'Print this message or the help of the given subcommand(s)'
+complete -c prise -n "__fish_prise_using_subcommand help; and not __fish_seen_subcommand_from client server serve check help" -f -a "client" -d 'The tutorial\'s clients, from an unused socket to a conversation'
+complete -c prise -n "__fish_prise_using_subcommand help; and not __fish_seen_subcommand_from client server serve check help" -f -a "server" -d 'The tutorial\'s servers, from one client to a process per client'
+complete -c prise -n "__fish_prise_using_subcommand help; and not __fish_seen_subcommand_from client server serve check help" -f -a "serve" -d 'Serve each client by a process of its own: any program, or the child of `prise server robust`'
+complete -c prise -n "__fish_prise_using_subcommand help; and not __fish_seen_subcommand_from client server serve check help" -f -a "check" -d 'Examine any server that forks per client, and say which mistake it makes'
+complete -c prise -n "__fish_prise_using_subcommand help; and not __fish_seen_subcommand_from client server serve check help" -f -a "help" -d 'Print this message or the help of the given subcommand(s)'
 complete -c prise -n "__fish_prise_using_subcommand help; and __fish_seen_subcommand_from client" -f -a "socket" -d 'Create a TCP socket, and end without a word'
 complete -c prise -n "__fish_prise_using_subcommand help; and __fish_seen_subcommand_from client" -f -a "connect" -d 'Connect to a server whose address is known'
 complete -c prise -n "__fish_prise_using_subcommand help; and __fish_seen_subcommand_from client" -f -a "send" -d 'Connect, and send a request'

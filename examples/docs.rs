@@ -23,14 +23,14 @@ fn main() {
 
 /// Every file that is made, and what is to be in it.
 pub fn files() -> Vec<(String, String)> {
-    let mut tree = prise::cli::command().disable_help_subcommand(true);
+    let mut tree = prise::inside::command().disable_help_subcommand(true);
     tree.build();
     let mut files = vec![("man/prise.1".to_string(), page(&tree))];
     for command in tree.get_subcommands() {
         files.push((format!("man/{}.1", page_name(command)), page(command)));
     }
     // with `prise help COMMAND`
-    let tree = prise::cli::command();
+    let tree = prise::inside::command();
     for (shell, file) in [(Shell::Bash, "prise.bash"), (Shell::Zsh, "_prise"), (Shell::Fish, "prise.fish")] {
         let mut text = Vec::new();
         clap_complete::generate(shell, &mut tree.clone(), "prise", &mut text);

@@ -1,29 +1,20 @@
 //! The command line: what can be asked, and nothing else.
 
-use std::ffi::OsString;
-use std::path::PathBuf;
-use std::time::Duration;
-
-use clap::builder::PossibleValuesParser;
 use clap::error::{ContextKind, ContextValue, ErrorKind};
-use clap::{Args, CommandFactory, Parser, Subcommand};
+use clap::{CommandFactory, FromArgMatches, Parser, Subcommand};
 
-use crate::check::{self, Format, Text};
 use crate::client::Client;
 use crate::error::{Error, Exit};
-use crate::ffi::Allowance;
-use crate::options::number;
-use crate::serve::limits::Rate;
-use crate::serve::{self, Address, Network, ReaperKind};
 use crate::server::Server;
 use crate::stdio::{flush_stdout, say};
+use crate::{check, serve};
 
 /// Read the command line of this process.
 ///
 /// # Errors
 /// [`Error::CommandLine`] for a wrong one, [`Error::Help`] once the help it asks for is printed.
 pub fn parse() -> Result<Command, Error> {
-    match Prise::try_parse().and_then(Prise::validated) {
+    match read().and_then(Prise::validated) {
         Ok(command) => Ok(command),
         Err(error) if error.use_stderr() => {
             let command = std::env::args_os().nth(1).unwrap_or_default();
@@ -39,9 +30,14 @@ pub fn parse() -> Result<Command, Error> {
     }
 }
 
+fn read() -> Result<Prise, clap::Error> {
+    let matches = command().try_get_matches()?;
+    Prise::from_arg_matches(&matches).map_err(|error| error.format(&mut command()))
+}
+
 /// The command tree, from which the manual pages and the completions are made.
 pub fn command() -> clap::Command {
-    Prise::command()
+    Prise::command().mut_subcommand("check", check::with_names)
 }
 
 /// Unix servers that fork one process per client: a tutorial's in Rust and C, one to deploy, an examiner of any.
@@ -59,12 +55,12 @@ struct Prise {
 impl Prise {
     /// What clap cannot see.
     fn validated(self) -> Result<Command, clap::Error> {
-        match &self.command {
-            Command::Check(check) => check.is_told_where()?,
-            Command::Serve(serve) => serve.names_what_it_separates()?,
-            Command::Client(_) | Command::Server(_) => {}
-        }
-        Ok(self.command)
+        let fault = match &self.command {
+            Command::Check(options) => options.fault().map(|why| missing("check", why)),
+            Command::Serve(options) => options.fault().map(|why| missing("serve", why)),
+            Command::Client(_) | Command::Server(_) => None,
+        };
+        fault.map_or(Ok(self.command), Err)
     }
 }
 
@@ -86,31 +82,10 @@ fn with_a_tip(mut error: clap::Error) -> clap::Error {
 
 /// What is missing, as clap would say it.
 fn missing(command: &str, why: &str) -> clap::Error {
-    let mut prise = Prise::command();
+    let mut prise = self::command();
     prise.build();
     let error = |command: &mut clap::Command| command.error(ErrorKind::MissingRequiredArgument, why);
     prise.find_subcommand_mut(command).map_or_else(|| error(&mut Prise::command()), error)
-}
-
-impl Check {
-    fn is_told_where(&self) -> Result<(), clap::Error> {
-        let told = self.server.iter().any(|word| word.to_string_lossy().contains("{port}"));
-        if self.list || self.port.is_some() || told {
-            return Ok(());
-        }
-        let why = "no word of the server's has {port} in it, and no --port N says where it always listens";
-        Err(missing("check", why))
-    }
-}
-
-impl Serve {
-    /// A script whose variable was empty is not to serve what nobody has asked for.
-    fn names_what_it_separates(&self) -> Result<(), clap::Error> {
-        if !self.program.is_empty() || std::env::args_os().all(|word| word != "--") {
-            return Ok(());
-        }
-        Err(missing("serve", "no program stands after --"))
-    }
 }
 
 /// The folders of programs.
@@ -133,174 +108,20 @@ pub enum Command {
   prise check -- prise server fork --port {port}
   prise check --send 'hello\\n' --expect hello -- tcpserver 127.0.0.1 {port} cat
   prise check --only no-zombies --port 8888 --verbose -- ./server")]
-    Check(Check),
-    /// Serve each client by a process of its own: any program, or the tutorial's child
+    Check(check::Options),
+    /// Serve each client by a process of its own: any program, or the child of `prise server robust`
     ///
     /// The program finds its client on descriptors 0 and 1, the log on 2, and UCSPI's variables in its
     /// environment (TCPREMOTEIP, TCPREMOTEPORT, …). Without a program, the child of `prise server robust`
     /// serves. The bound address is printed on stdout, the log goes to stderr.
     ///
-    /// SIGTERM, SIGINT, SIGQUIT, SIGHUP: accept nobody any more, let children finish, then end them. A second
-    /// one skips the wait. SIGUSR1: a line of counters.
+    /// SIGTERM, SIGINT, SIGQUIT and SIGHUP stop it: it accepts no more clients, lets children finish, then ends them.
+    /// A second one skips the wait. SIGUSR1 asks for a line of counters in the log.
     ///
     /// Exit status: 0 after a clean stop, 100 usage or denied, 111 a call failed.
     #[command(after_long_help = "Examples:
   prise serve 8888
   prise serve --timeout 60 --per-ip 4 --user nobody 4000 -- ./challenge
   prise serve --hangup '[::]:9418' -- git daemon --inetd --base-path=/srv/git")]
-    Serve(Box<Serve>),
-}
-
-/// `prise serve`
-#[derive(Args)]
-pub struct Serve {
-    /// How many clients may wait to be accepted; not at a socket that is handed over
-    #[arg(long, value_name = "N", default_value_t = 4096, value_parser = number(1, i32::MAX))]
-    backlog: i32,
-    /// How many children there may be; the next client waits in the backlog
-    #[arg(long, value_name = "N", default_value_t = 256, value_parser = number(1, u32::MAX))]
-    max_children: u32,
-    /// How many clients one source may have at a time: an IPv4 address, or an IPv6 /64. One more is closed
-    #[arg(long, value_name = "N", value_parser = number(1, u32::MAX))]
-    per_ip: Option<u32>,
-    /// How many clients of one source may come in a time. One more is closed
-    #[arg(long, value_name = "N/SECONDS")]
-    rate: Option<Rate>,
-    /// How long a client may be served: then SIGTERM to its process group, and SIGKILL 2 seconds later
-    #[arg(long, value_name = "SECONDS", value_parser = number(1, MANY_SECONDS))]
-    timeout: Option<u64>,
-    /// End a child whose client has wholly gone: reset, or closed both ways; not one that half-closed
-    #[arg(long)]
-    hangup: bool,
-    /// How long children may finish when the server stops
-    #[arg(long, value_name = "SECONDS", default_value_t = 10, value_parser = number(0, MANY_SECONDS))]
-    grace: u64,
-    /// Whom children run as, with all groups of that user; a number will do
-    #[arg(long, value_name = "NAME[:GROUP]")]
-    user: Option<String>,
-    /// Where the file tree of children begins
-    #[arg(long, value_name = "DIR")]
-    chroot: Option<PathBuf>,
-    /// Have exec give children no more rights (set-user-ID, capabilities) than they have (Linux, FreeBSD)
-    #[arg(long)]
-    no_new_privs: bool,
-    /// How much CPU a child may use: then SIGXCPU, and SIGKILL a second later
-    #[arg(long, value_name = "SECONDS", value_parser = number(1, MANY_SECONDS))]
-    cpu: Option<u64>,
-    /// How much memory a child may have
-    #[arg(long, value_name = "MIB", value_parser = number(1, VERY_MANY))]
-    memory: Option<u64>,
-    /// How many descriptors a child may open
-    #[arg(long, value_name = "N", value_parser = number(3, VERY_MANY))]
-    nofile: Option<u64>,
-    /// How many processes the children's user may have
-    #[arg(long, value_name = "N", value_parser = number(1, VERY_MANY))]
-    nproc: Option<u64>,
-    /// Give children nothing of this environment but PATH
-    #[arg(long)]
-    clear_env: bool,
-    /// The networks of proxies, with commas between them: from there, a connection begins with a PROXY header,
-    /// version 1 or 2, which says who the client is
-    #[arg(long, value_name = "CIDR", value_delimiter = ',')]
-    proxy_protocol: Vec<Network>,
-    /// How children that have ended are found
-    #[arg(long, value_enum, default_value_t = ReaperKind::Hint)]
-    reaper: ReaperKind,
-    /// Where to listen; port 0 picks one. May be left out where a socket is handed over (LISTEN_FDS)
-    #[arg(value_name = "[HOST:]PORT")]
-    address: Option<Address>,
-    /// The program for each client, and its arguments; none for the tutorial's child
-    #[arg(last = true, value_name = "PROGRAM")]
-    program: Vec<OsString>,
-}
-
-/// As much as nobody has, and as can still be counted in bytes where it is mebibytes.
-const VERY_MANY: u64 = (1 << 40) - 1;
-/// As many as no clock overflows with: a century.
-const MANY_SECONDS: u64 = 3_155_760_000;
-
-impl From<Serve> for serve::Request {
-    fn from(serve: Serve) -> serve::Request {
-        let allowances = [
-            (Allowance::Cpu, serve.cpu),
-            (Allowance::Memory, serve.memory.map(|mebibytes| mebibytes << 20)),
-            (Allowance::Descriptors, serve.nofile),
-            (Allowance::Processes, serve.nproc),
-        ];
-        serve::Request {
-            address: serve.address,
-            program: serve.program,
-            backlog: serve.backlog,
-            max_children: serve.max_children as usize,
-            per_ip: serve.per_ip,
-            rate: serve.rate,
-            timeout: serve.timeout.map(Duration::from_secs),
-            hangup: serve.hangup,
-            grace: Duration::from_secs(serve.grace),
-            user: serve.user,
-            chroot: serve.chroot,
-            no_new_privs: serve.no_new_privs,
-            allowances: allowances.into_iter().filter_map(|(what, value)| Some((what, value?))).collect(),
-            clear_env: serve.clear_env,
-            proxies: serve.proxy_protocol,
-            reaper: serve.reaper,
-        }
-    }
-}
-
-/// `prise check`
-#[derive(Args)]
-pub struct Check {
-    /// List the checks, with --faults the faults too, and do nothing
-    #[arg(long)]
-    pub list: bool,
-    /// Make these checks only: a name, or several with commas between them
-    #[arg(long, value_name = "NAME", value_delimiter = ',', value_parser = check_names(), hide_possible_values = true)]
-    only: Vec<String>,
-    /// Make calls of the server and of its children fail too, one at a time, by strace
-    #[arg(long)]
-    pub faults: bool,
-    /// What a client says; \n, \r, \t, \0, \\ and \xNN stand for what they do in C. [default: the
-    /// tutorial's message, a line padded with NULs to 255 bytes]
-    #[arg(long, value_name = "TEXT", value_parser = Text::unescaped)]
-    send: Option<Text>,
-    /// How a right answer begins, written the same way
-    #[arg(long, value_name = "PREFIX", value_parser = Text::unescaped, default_value = "ok")]
-    expect: Text,
-    /// The port that the server always listens on, if {port} cannot tell it another
-    #[arg(long, value_parser = number(1, u16::MAX))]
-    port: Option<u16>,
-    /// How long the server is given for each answer
-    #[arg(long, value_name = "SECONDS", default_value_t = 5, value_parser = number(1, 600_u64))]
-    timeout: u64,
-    /// How the findings are printed
-    #[arg(long, value_enum, default_value_t = Format::Human)]
-    format: Format,
-    /// Print what is done, step by step
-    #[arg(long)]
-    verbose: bool,
-    /// The server, and its arguments; {port} in one becomes the port
-    #[arg(last = true, value_name = "SERVER", required_unless_present = "list")]
-    server: Vec<OsString>,
-}
-
-impl From<Check> for check::Options {
-    fn from(check: Check) -> check::Options {
-        check::Options {
-            server: check.server,
-            send: check.send.unwrap_or_else(Text::of_the_tutorial).0,
-            expect: check.expect.0,
-            only: check.only,
-            faults: check.faults,
-            port: check.port,
-            timeout: Duration::from_secs(check.timeout),
-            format: check.format,
-            verbose: check.verbose,
-        }
-    }
-}
-
-/// The names of all checks, which a shell completes.
-fn check_names() -> PossibleValuesParser {
-    check::all().map(|check| check.name).collect::<Vec<_>>().into()
+    Serve(Box<serve::Options>),
 }

@@ -67,6 +67,16 @@ pub fn perror(what: &'static str) -> impl Fn(Errno) -> Error {
     move |errno| Error::Errno { what, errno }
 }
 
+/// The same for what keeps `serve` from beginning.
+pub fn system(what: &'static str) -> impl Fn(Errno) -> Error {
+    move |errno| Error::System(what.into(), errno)
+}
+
+/// What an errno means, as C's `strerror` says it: the errno crate prints that and nothing else.
+pub fn strerror(errno: Errno) -> errno::Errno {
+    errno::Errno(errno as i32)
+}
+
 impl Error {
     /// Print the error on stderr.
     pub fn print(&self) {
@@ -100,14 +110,13 @@ impl std::error::Error for Error {}
 impl Display for Error {
     fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
         match self {
-            // the errno crate prints strerror and nothing else, as perror does
-            Error::Errno { what, errno } => write!(f, "{what}: {}", errno::Errno(*errno as i32)),
+            Error::Errno { what, errno } => write!(f, "{what}: {}", strerror(*errno)),
             Error::Stdout => f.write_str("stdout"),
             Error::CommandLine(error, _) => error.fmt(f),
             Error::Help => f.write_str("help"),
             Error::NotStarted(why) => write!(f, "the server could not be started: {why}"),
             Error::Denied(why) => write!(f, "prise serve: {why}"),
-            Error::System(what, errno) => write!(f, "prise serve: {what}: {}", errno::Errno(*errno as i32)),
+            Error::System(what, errno) => write!(f, "prise serve: {what}: {}", strerror(*errno)),
             Error::Stopped(signal) => write!(f, "stopped by {signal}"),
         }
     }

@@ -204,6 +204,11 @@ pub fn say_arguments(arguments: fmt::Arguments<'_>) {
     line.flush();
 }
 
+/// Print a line on stderr. Nothing is to be done where that is full, or nobody reads it.
+pub fn aside(line: impl fmt::Display) {
+    let _ = io::Write::write_all(&mut io::stderr(), format!("{line}\n").as_bytes());
+}
+
 /// Print why the last call failed on stderr, `what: strerror(errno)`: C's `perror`.
 pub fn perror(what: &str) {
     // the errno crate prints strerror and nothing else

@@ -68,7 +68,7 @@ fn the_readme_has_every_option_of_serve_with_its_default() {
             all("`--([a-z-]+)", cells[1]).into_iter().map(move |name| (name.into(), default.clone()))
         })
         .collect();
-    let tree = prise::cli::command();
+    let tree = prise::inside::command();
     let serve = tree.find_subcommand("serve").expect("there is prise serve");
     for option in serve.get_arguments().filter(|option| !option.is_positional()) {
         let name = option.get_long().expect("each has a long name");
@@ -143,11 +143,11 @@ fn the_manual_tells_of_every_reason_in_the_log() {
         // what stands after `why=` or `step=`, where it is said
         ("parent.rs", r#"(?:refuse|refuse_all|end_all|pause|failed)\([^";]*"([a-z-]+)""#),
         ("children.rs", r#"(?:tell_if|ending)\([^";]*"([a-z-]+)""#),
-        ("announced.rs", r#"Wrong\("([a-z-]+)""#),
+        ("proxied.rs", r#"(?:Bad|Refused)\([^";]*"([a-z-]+)""#),
         ("child.rs", r#"(?:\bat|Some\(name\)\) => )\("([a-z0-9-]+)""#),
-        ("../ffi.rs", r#"\("(set[a-z]+)", errno\)"#),
+        ("../ffi/processes.rs", r#"\("(set[a-z]+)", errno\)"#),
         ("notify.rs", r#"failed\([^";]*"([a-z]+)""#),
-        ("tutorial.rs", r#"failed\([^";]*"([a-z]+)""#),
+        ("builtin.rs", r#"failed\([^";]*"([a-z]+)""#),
         ("limits.rs", r#"Refusal::\w+ => "([a-z-]+)""#),
         ("proxy.rs", r#"Fault::\w+ => "([a-z-]+)""#),
     ];

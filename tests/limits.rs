@@ -4,7 +4,7 @@ use std::collections::HashMap;
 use std::net::IpAddr;
 use std::time::Duration;
 
-use prise::serve::limits::{Limits, Rate, Refusal, Source};
+use prise::inside::limits::{Limits, Rate, Refusal, Source};
 use proptest::prelude::*;
 use proptest::test_runner::FileFailurePersistence;
 

@@ -84,10 +84,10 @@ fn twins_give_their_variables_the_same_names() {
 
 #[test]
 fn a_default_that_c_alone_holds_is_among_rusts_options() {
-    let options = Source::read(Side::Rust, "src/client/mod.rs");
-    let defaults = TEXTS.iter().filter(|only| only.why.contains("src/client/mod.rs"));
+    let options = Source::read(Side::Rust, "src/client/options.rs");
+    let defaults = TEXTS.iter().filter(|only| only.why.contains("src/client/options.rs"));
     let missing = defaults.filter(|only| !options.text.contains(&format!("\"{}\"", only.key)));
-    none(missing.map(|only| format!("src/client/mod.rs does not say {:?}", only.key)));
+    none(missing.map(|only| format!("src/client/options.rs does not say {:?}", only.key)));
 }
 
 #[test]

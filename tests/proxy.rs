@@ -5,7 +5,7 @@ use std::fs;
 use std::net::{IpAddr, Ipv6Addr, SocketAddr};
 use std::path::Path;
 
-use prise::serve::proxy::{Addresses, Fault, Header, LONGEST, parse};
+use prise::inside::proxy::{Addresses, Fault, Header, LONGEST, parse};
 use proptest::prelude::*;
 use proptest::sample::Index;
 use proptest::test_runner::FileFailurePersistence;

@@ -3,11 +3,11 @@
 use std::time::{Duration, Instant};
 
 use crate::check::experiment::Experiment;
-use crate::check::peer::{Answer, End, Peer};
-use crate::check::subject::{Subject, pass};
-use crate::check::system;
 use crate::check::verdict::{Cut, Outcome, fails, fails_since, fails_unless, holds, not_observable};
 use crate::error::Error;
+use crate::subject::peer::{Answer, End, Peer};
+use crate::subject::system;
+use crate::subject::{Subject, pass};
 use crate::visible::visible_line;
 
 /// A pause that is long for the network of one machine, and short for a server that waits for more.
@@ -22,8 +22,8 @@ const SOON: Duration = Duration::from_millis(300);
 const TOO_EARLY: &str = "no answer before the whole message has come";
 
 /// A client that says the message is answered.
-pub fn answers(lab: &Experiment<'_>) -> Outcome {
-    let server = lab.start()?;
+pub fn answers(experiment: &Experiment<'_>) -> Outcome {
+    let server = experiment.start()?;
     if server.port != server.asked {
         return fails(
             format!("it listens on port {}", server.asked),
@@ -33,33 +33,36 @@ pub fn answers(lab: &Experiment<'_>) -> Outcome {
             ),
         );
     }
-    let answer = lab.converse(&server);
-    let right = answer.as_ref().is_some_and(|answer| lab.is_answer(&answer.bytes));
-    lab.answered.set(Some(right));
+    let answer = experiment.converse(&server);
+    let right = answer.as_ref().is_some_and(|answer| experiment.is_answer(&answer.bytes));
+    experiment.answered.set(Some(right));
     match answer {
         None => fails("the connection is accepted", "connect() failed"),
         Some(answer) if right => holds(answer.describe()),
         Some(answer) => {
-            let expected = format!("an answer beginning \"{}\" (--expect)", visible_line(lab.expected()));
+            let expected =
+                format!("an answer beginning \"{}\" (--expect)", visible_line(experiment.expected()));
             fails(expected, answer.describe())
         }
     }
 }
 
 /// Whether a client that says the message is answered, of which no more is said.
-pub fn is_answered(lab: &Experiment<'_>) -> Result<bool, Error> {
-    let server = lab.start()?;
-    Ok(lab.serves(&server))
+pub fn is_answered(experiment: &Experiment<'_>) -> Result<bool, Error> {
+    let server = experiment.start()?;
+    Ok(experiment.serves(&server))
 }
 
 /// After the answer, and once the client has half-closed, there is an end, be other clients there or not.
-pub fn end_of_file(lab: &Experiment<'_>) -> Outcome {
-    let unended =
-        format!("neither data nor end of file for {:?}, though the client had half-closed", lab.timeout());
-    let Ending { answered, rest, in_child } = ending(lab, false)?;
+pub fn end_of_file(experiment: &Experiment<'_>) -> Outcome {
+    let unended = format!(
+        "neither data nor end of file for {:?}, though the client had half-closed",
+        experiment.timeout()
+    );
+    let Ending { answered, rest, in_child } = ending(experiment, false)?;
     match rest.end {
         // one that has the first client's socket closed by the second may pass for right, if both are there
-        End::Closed if ending(lab, true)?.rest.end == End::Silence => fails_unless(
+        End::Closed if ending(experiment, true)?.rest.end == End::Silence => fails_unless(
             "close(new_socket) in the parent right after fork(), before another child inherits it",
             "end of file after the answer, while another client is connected",
             format!("{unended}; without the other client it comes"),
@@ -93,21 +96,21 @@ struct Ending {
 }
 
 /// It says the message and waits for the end: perhaps while another is there, who came later and is silent.
-fn ending(lab: &Experiment<'_>, beside_another: bool) -> Result<Ending, Cut> {
-    let server = lab.start()?;
-    let mut peer = lab.dial(&server)?;
+fn ending(experiment: &Experiment<'_>, beside_another: bool) -> Result<Ending, Cut> {
+    let server = experiment.start()?;
+    let mut peer = experiment.dial(&server)?;
     let _other = if beside_another {
         server.wait_until(SOON, || !server.is_at_rest());
         let children = server.busy_children();
         // one that serves a single client takes no other
-        let other = lab.dial_patiently(&server).ok();
+        let other = experiment.dial_patiently(&server).ok();
         server.wait_until(SOON, || server.busy_children() > children);
         other
     } else {
         None
     };
-    peer.send(lab.message());
-    let answered = !lab.hear(&server, &mut peer).bytes.is_empty();
+    peer.send(experiment.message());
+    let answered = !experiment.read_answer(&server, &mut peer).bytes.is_empty();
     let mut rest = peer.read_until(SOON, |_| false);
     let mut in_child = false;
     if rest.end == End::Silence {
@@ -115,8 +118,8 @@ fn ending(lab: &Experiment<'_>, beside_another: bool) -> Result<Ending, Cut> {
         let socket = system::connected_sockets(server.port, peer.port());
         // a server may wait for the client's own end
         peer.half_close();
-        lab.step("client: shutdown(SHUT_WR)");
-        rest = lab.hear_to_end(&server, &mut peer);
+        experiment.step("client: shutdown(SHUT_WR)");
+        rest = experiment.read_answer_to_end(&server, &mut peer);
         in_child = a_child_has(&server, &socket);
     }
     Ok(Ending { answered, rest, in_child })
@@ -131,16 +134,16 @@ fn a_child_has(server: &Subject, sockets: &[String]) -> bool {
 }
 
 /// A message that TCP brings in three pieces is one message.
-pub fn pieces(lab: &Experiment<'_>) -> Outcome {
-    let server = lab.start()?;
-    if lab.greets(&server) {
+pub fn pieces(experiment: &Experiment<'_>) -> Outcome {
+    let server = experiment.start()?;
+    if experiment.greets(&server) {
         return not_observable("the server speaks before it is spoken to");
     }
-    let message = lab.message();
+    let message = experiment.message();
     if message.len() < 3 {
         return not_observable("the message is shorter than three bytes: --send a longer one");
     }
-    let mut peer = dial_and_let_it_read(lab, &server)?;
+    let mut peer = dial_and_let_it_read(experiment, &server)?;
     let ends = [message.len().min(6) / 3, message.len().min(6) * 2 / 3, message.len()];
     let mut sent = 0;
     let mut came = Vec::new();
@@ -155,12 +158,12 @@ pub fn pieces(lab: &Experiment<'_>) -> Outcome {
             if piece.end != End::Silence {
                 return fails(TOO_EARLY, seen());
             }
-            if early.is_none() && lab.is_answer(&came) {
+            if early.is_none() && experiment.is_answer(&came) {
                 early = Some(seen());
             }
         }
         peer.send(&message[sent..end]);
-        lab.step(format!("client: write() of {} bytes", end - sent));
+        experiment.step(format!("client: write() of {} bytes", end - sent));
         sent = end;
     }
     if let Some(seen) = early {
@@ -168,15 +171,15 @@ pub fn pieces(lab: &Experiment<'_>) -> Outcome {
         server.wait_until(BEFORE_READ, || !server.has_work());
         peer.read_on(&mut came, SOON, |_| false);
         // a server may send back what it makes of each byte, as it comes: then the pieces make up the whole
-        let streams = came.len() > until_then && came == answer_so_far(lab, &server)?.1.bytes;
+        let streams = came.len() > until_then && came == answer_so_far(experiment, &server)?.1.bytes;
         return if streams {
             holds("each piece was answered as it came, by a piece of the answer to the whole message")
         } else {
             fails(TOO_EARLY, seen)
         };
     }
-    let answer = lab.hear_after(&server, &mut peer, came);
-    if lab.is_answer(&answer.bytes) {
+    let answer = experiment.read_answer_after(&server, &mut peer, came);
+    if experiment.is_answer(&answer.bytes) {
         holds(format!("answered after all {sent} bytes, which came in three pieces"))
     } else {
         fails("an answer to a message in three pieces", answer.describe())
@@ -185,36 +188,36 @@ pub fn pieces(lab: &Experiment<'_>) -> Outcome {
 
 /// A client whose server has done what it does before it reads, be it to sleep or to look a name up: that takes no
 /// longer than a whole answer.
-fn dial_and_let_it_read(lab: &Experiment<'_>, server: &Subject) -> Result<Peer, Cut> {
+fn dial_and_let_it_read(experiment: &Experiment<'_>, server: &Subject) -> Result<Peer, Cut> {
     let begun = Instant::now();
-    lab.serves(server);
+    experiment.serves(server);
     let ready = begun.elapsed().min(BEFORE_READ);
-    let peer = lab.dial(server)?;
+    let peer = experiment.dial(server)?;
     pass(ready);
     Ok(peer)
 }
 
 /// What has come when no more comes for a while, and the client, which may ask for the rest.
-fn answer_so_far(lab: &Experiment<'_>, server: &Subject) -> Result<(Peer, Answer), Cut> {
-    let mut peer = lab.dial(server)?;
-    peer.send(lab.message());
-    let mut answer = lab.hear(server, &mut peer);
+fn answer_so_far(experiment: &Experiment<'_>, server: &Subject) -> Result<(Peer, Answer), Cut> {
+    let mut peer = experiment.dial(server)?;
+    peer.send(experiment.message());
+    let mut answer = experiment.read_answer(server, &mut peer);
     answer.end = peer.read_on(&mut answer.bytes, SOON, |_| false);
     Ok((peer, answer))
 }
 
 /// A client that has half-closed still gets its answer.
-pub fn half_close(lab: &Experiment<'_>) -> Outcome {
-    let server = lab.start()?;
+pub fn half_close(experiment: &Experiment<'_>) -> Outcome {
+    let server = experiment.start()?;
     // the message and its end are there together, when the server comes to look
     server.stop();
-    let mut peer = lab.dial(&server)?;
-    peer.send(lab.message());
+    let mut peer = experiment.dial(&server)?;
+    peer.send(experiment.message());
     peer.half_close();
     server.go_on();
-    lab.step("client: write(); shutdown(SHUT_WR), while the server is stopped");
-    let answer = lab.hear(&server, &mut peer);
-    if lab.is_answer(&answer.bytes) {
+    experiment.step("client: write(); shutdown(SHUT_WR), while the server is stopped");
+    let answer = experiment.read_answer(&server, &mut peer);
+    if experiment.is_answer(&answer.bytes) {
         holds("answered after the half-close")
     } else {
         fails("an answer, since the client can still read", answer.describe())
@@ -223,11 +226,11 @@ pub fn half_close(lab: &Experiment<'_>) -> Outcome {
 
 /// The answer to a client that half-closes only after it, and only where the server does not: one that does so before
 /// may lose it.
-fn whole_answer(lab: &Experiment<'_>, server: &Subject) -> Result<Answer, Cut> {
-    let (mut peer, mut answer) = answer_so_far(lab, server)?;
+fn whole_answer(experiment: &Experiment<'_>, server: &Subject) -> Result<Answer, Cut> {
+    let (mut peer, mut answer) = answer_so_far(experiment, server)?;
     if answer.end == End::Silence {
         peer.half_close();
-        let rest = lab.hear_to_end(server, &mut peer);
+        let rest = experiment.read_answer_to_end(server, &mut peer);
         answer.bytes.extend(rest.bytes);
         answer.end = rest.end;
     }
@@ -235,26 +238,26 @@ fn whole_answer(lab: &Experiment<'_>, server: &Subject) -> Result<Answer, Cut> {
 }
 
 /// The whole answer arrives, though the client sent more than the server wanted to read.
-pub fn delivers(lab: &Experiment<'_>) -> Outcome {
+pub fn delivers(experiment: &Experiment<'_>) -> Outcome {
     const SURPLUS: usize = 100_000;
     // less than this the kernel takes at once
     const ROOM: usize = 4096;
-    let server = lab.start()?;
-    let whole = whole_answer(lab, &server)?;
+    let server = experiment.start()?;
+    let whole = whole_answer(experiment, &server)?;
     if whole.bytes.is_empty() {
         return not_observable("no answer came");
     }
     if whole.end == End::Flood {
         return not_observable("the answer has no end");
     }
-    let mut peer = lab.dial(&server)?;
-    peer.send(&[lab.message(), &vec![b'x'; SURPLUS]].concat());
+    let mut peer = experiment.dial(&server)?;
+    peer.send(&[experiment.message(), &vec![b'x'; SURPLUS]].concat());
     peer.half_close();
-    lab.step(format!("client: write() of the message and {SURPLUS} bytes more; shutdown(SHUT_WR)"));
+    experiment.step(format!("client: write() of the message and {SURPLUS} bytes more; shutdown(SHUT_WR)"));
     // what a reset destroys is what has not been read when it comes
     pass(Duration::from_millis(200));
-    let answer = lab.hear_to_end(&server, &mut peer);
-    lab.step(format!("client: read() gives {}", answer.describe()));
+    let answer = experiment.read_answer_to_end(&server, &mut peer);
+    experiment.step(format!("client: read() gives {}", answer.describe()));
     let hangs = answer.end == End::Silence && answer.bytes.is_empty();
     if answer.end == End::Reset || hangs {
         return fails(format!("{} bytes, then end of file", whole.bytes.len()), answer.describe());
@@ -271,25 +274,27 @@ pub fn delivers(lab: &Experiment<'_>) -> Outcome {
             answer.describe(),
         );
     }
-    if !lab.is_answer(&answer.bytes) {
+    if !experiment.is_answer(&answer.bytes) {
         return not_observable(format!("to so much it answers otherwise: {}", answer.describe()));
     }
     holds(answer.describe())
 }
 
 /// What follows the answer's text is not the server's memory.
-pub fn own_memory(lab: &Experiment<'_>) -> Outcome {
-    let server = lab.start()?;
-    let answer = whole_answer(lab, &server)?;
+pub fn own_memory(experiment: &Experiment<'_>) -> Outcome {
+    let server = experiment.start()?;
+    let answer = whole_answer(experiment, &server)?;
     if answer.bytes.is_empty() {
         return not_observable("no answer came");
     }
     let text = answer.bytes.iter().position(|&byte| byte == 0).unwrap_or(answer.bytes.len());
     let after = &answer.bytes[text..];
     let begins = after.iter().position(|&byte| byte != 0);
-    let came_from_client = |tail: &[u8]| lab.message().windows(tail.len()).any(|part| part == tail);
+    let came_from_client = |tail: &[u8]| experiment.message().windows(tail.len()).any(|part| part == tail);
     match begins {
-        _ if lab.expected().contains(&0) => not_observable("a right answer has a NUL in it: it is no text"),
+        _ if experiment.expected().contains(&0) => {
+            not_observable("a right answer has a NUL in it: it is no text")
+        }
         Some(n) if came_from_client(&after[n..]) => {
             not_observable("what follows the NUL is what the client has sent")
         }

@@ -2,29 +2,23 @@
 
 use std::cell::{Cell, RefCell};
 use std::io;
-use std::os::fd::{AsFd, AsRawFd, OwnedFd};
+use std::os::fd::AsFd;
 use std::process::{ExitStatus, Stdio};
 use std::rc::Rc;
-use std::sync::Mutex;
-use std::sync::atomic::{AtomicU16, Ordering};
 use std::time::Duration;
 
 use nix::errno::Errno;
-use nix::fcntl::{FcntlArg, FdFlag, fcntl};
 use nix::poll::{PollFd, PollFlags, poll};
-#[cfg(target_os = "linux")]
-use nix::sys::socket::UnixAddr;
-use nix::sys::socket::{AddressFamily, SockFlag, SockType, SockaddrIn, bind, socket};
 
-use crate::check::peer::{Answer, End, Peer};
-use crate::check::report::aside;
-use crate::check::subject::{Grace, Subject, wait_until};
-use crate::check::system::{self, in_time_wait};
+use crate::check::options::{Format, Options};
 use crate::check::verdict::{Cut, Failure, Outcome, Verdict};
-use crate::check::{Format, Options};
-use crate::error::{Error, perror};
+use crate::error::{Error, perror, strerror};
 use crate::ffi;
-use crate::stdio::say;
+use crate::stdio::{aside, say};
+use crate::subject::peer::{Answer, End, Peer};
+use crate::subject::port;
+use crate::subject::system::{self, in_time_wait};
+use crate::subject::{Grace, Subject, wait_until};
 
 /// How long TCP keeps a closed connection, and a little more.
 const TIME_WAIT: Duration = Duration::from_secs(65);
@@ -89,12 +83,12 @@ impl<'a> Experiment<'a> {
 
     /// What a client says.
     pub fn message(&self) -> &[u8] {
-        &self.options.send
+        self.options.send()
     }
 
     /// The port that the server will be told.
     pub fn free_port(&self) -> u16 {
-        self.options.port.unwrap_or_else(free_port)
+        self.options.port.unwrap_or_else(port::free)
     }
 
     /// Start the server afresh, silent, and wait until it listens.
@@ -150,7 +144,7 @@ impl<'a> Experiment<'a> {
         Subject::spawn(&self.options.server, port, stdout, stderr).map_err(|error| {
             let program = self.options.server.first().map(|word| word.to_string_lossy().into_owned());
             let errno = Errno::from_raw(error.raw_os_error().unwrap_or(libc::EIO));
-            Error::NotStarted(format!("{}: {}", program.unwrap_or_default(), errno::Errno(errno as i32)))
+            Error::NotStarted(format!("{}: {}", program.unwrap_or_default(), strerror(errno)))
         })
     }
 
@@ -195,42 +189,42 @@ impl<'a> Experiment<'a> {
 
     /// Whether these bytes are the beginning of a right answer.
     pub fn is_answer(&self, bytes: &[u8]) -> bool {
-        bytes.starts_with(&self.options.expect)
+        bytes.starts_with(self.options.expect())
     }
 
     /// How a right answer begins.
     pub fn expected(&self) -> &[u8] {
-        &self.options.expect
+        self.options.expect()
     }
 
     /// Wait for the beginning of an answer.
-    pub fn hear(&self, subject: &Subject, peer: &mut Peer) -> Answer {
-        self.hear_after(subject, peer, Vec::new())
+    pub fn read_answer(&self, subject: &Subject, peer: &mut Peer) -> Answer {
+        self.read_answer_after(subject, peer, Vec::new())
     }
 
     /// The same, of which some has come already.
-    pub fn hear_after(&self, subject: &Subject, peer: &mut Peer, came: Vec<u8>) -> Answer {
-        let answer = self.listen(subject, peer, came, |bytes| self.is_enough(bytes));
+    pub fn read_answer_after(&self, subject: &Subject, peer: &mut Peer, came: Vec<u8>) -> Answer {
+        let answer = self.read_until(subject, peer, came, |bytes| self.is_enough(bytes));
         self.step(format!("client: read() gives {}", answer.describe()));
         answer
     }
 
     /// The same, without a step.
-    pub fn hear_quietly(&self, subject: &Subject, peer: &mut Peer) -> Answer {
-        self.listen(subject, peer, Vec::new(), |bytes| self.is_enough(bytes))
+    pub fn read_answer_quietly(&self, subject: &Subject, peer: &mut Peer) -> Answer {
+        self.read_until(subject, peer, Vec::new(), |bytes| self.is_enough(bytes))
     }
 
     /// Whether so much has come that it can be told from a wrong answer.
     fn is_enough(&self, bytes: &[u8]) -> bool {
-        bytes.len() >= self.options.expect.len().max(1)
+        bytes.len() >= self.options.expect().len().max(1)
     }
 
     /// Wait for the end of an answer.
-    pub fn hear_to_end(&self, subject: &Subject, peer: &mut Peer) -> Answer {
-        self.listen(subject, peer, Vec::new(), |_| false)
+    pub fn read_answer_to_end(&self, subject: &Subject, peer: &mut Peer) -> Answer {
+        self.read_until(subject, peer, Vec::new(), |_| false)
     }
 
-    fn listen(
+    fn read_until(
         &self,
         subject: &Subject,
         peer: &mut Peer,
@@ -251,7 +245,7 @@ impl<'a> Experiment<'a> {
         let mut peer = self.dial(subject).ok()?;
         self.step(format!("client: write() of {} bytes", self.message().len()));
         peer.send(self.message());
-        Some(self.hear(subject, &mut peer))
+        Some(self.read_answer(subject, &mut peer))
     }
 
     /// Whether the next client is served.
@@ -266,61 +260,11 @@ impl<'a> Experiment<'a> {
     }
 }
 
-/// A port that nothing is bound to, below those that the kernel gives to clients. No other examiner gets it
-/// while this one runs: see [`right_to`].
-pub fn free_port() -> u16 {
-    static RIGHT: Mutex<Option<OwnedFd>> = Mutex::new(None);
-    static NEXT: AtomicU16 = AtomicU16::new(0);
-    let start = (std::process::id() as u16).wrapping_mul(97) % 20_000;
-    let candidates = std::iter::repeat_with(|| NEXT.fetch_add(1, Ordering::Relaxed) % 20_000)
-        .map(|n| 12_000 + (start + n) % 20_000)
-        .take(20_000);
-    let unbound = |port: u16| can_be_bound(port) && !system::listens_anywhere(port);
-    // a server that forgets htons() may have the port that it means, and no client takes it first
-    let usable = |port: &u16| {
-        let swapped = port.swap_bytes();
-        (1024..32_768).contains(&swapped) && unbound(*port) && unbound(swapped)
-    };
-    for port in candidates {
-        if let Ok(right) = right_to(port)
-            && usable(&port)
-        {
-            if let Ok(mut held) = RIGHT.lock() {
-                *held = Some(right);
-            }
-            return port;
-        }
-    }
-    8888
-}
-
-/// What stands for the right to a port, and is in no server's way: a name in Linux's abstract namespace; elsewhere
-/// the UDP port of the same number.
-fn right_to(port: u16) -> nix::Result<OwnedFd> {
-    #[cfg(target_os = "linux")]
-    let (family, address) =
-        (AddressFamily::Unix, UnixAddr::new_abstract(format!("prise check {port}").as_bytes())?);
-    #[cfg(not(target_os = "linux"))]
-    let (family, address) = (AddressFamily::Inet, SockaddrIn::new(127, 0, 0, 1, port));
-    let right = socket(family, SockType::Datagram, SockFlag::empty(), None)?;
-    fcntl(&right, FcntlArg::F_SETFD(FdFlag::FD_CLOEXEC))?;
-    bind(right.as_raw_fd(), &address)?;
-    Ok(right)
-}
-
-/// Whether a server that does not set SO_REUSEADDR could bind to a port, too: what other servers have left in
-/// TIME_WAIT is in its way.
-fn can_be_bound(port: u16) -> bool {
-    socket(AddressFamily::Inet, SockType::Stream, SockFlag::empty(), None)
-        .and_then(|socket| bind(socket.as_raw_fd(), &SockaddrIn::new(0, 0, 0, 0, port)))
-        .is_ok()
-}
-
 /// What the server says on stdout and stderr when it does not start. The pipe bounds it.
 pub fn last_words(options: &Options) -> Result<String, Error> {
     let (mut reader, writer) = io::pipe().map_err(|error| io_error("pipe", &error))?;
     let copy = writer.try_clone().map_err(|error| io_error("dup", &error))?;
-    let port = options.port.unwrap_or_else(free_port);
+    let port = options.port.unwrap_or_else(port::free);
     let mut subject = Experiment::new(options).spawn(port, writer.into(), copy.into())?;
     subject.wait_listening(Duration::from_secs(1));
     drop(subject);

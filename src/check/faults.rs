@@ -4,16 +4,15 @@
 use std::time::{Duration, Instant};
 
 use crate::check::experiment::Experiment;
-use crate::check::matrix::CLOSE;
-use crate::check::peer::Peer;
 use crate::check::processes::{
     descriptors as keeps_descriptors, left_zombies, no_zombies, settled_descriptors,
 };
 use crate::check::shortage::out_of_descriptors;
 use crate::check::strace::{NO_STRACE, Strace, Times};
-use crate::check::subject::{Subject, wait_until};
-use crate::check::system::{self, Process};
 use crate::check::verdict::{Cut, Failure, Outcome, Verdict, holds, not_observable};
+use crate::subject::peer::Peer;
+use crate::subject::system::{self, Process};
+use crate::subject::{Subject, wait_until};
 
 /// How long a call fails that fails for ever.
 const FOR_EVER: Duration = Duration::from_secs(1);
@@ -51,6 +50,13 @@ pub struct Call {
     pub page: &'static str,
 }
 
+impl Call {
+    /// close() is different: strace makes it fail by not making it, so the descriptor stays open.
+    fn is_close(&self) -> bool {
+        self.syscalls == "close"
+    }
+}
+
 /// Whose call fails.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Whose {
@@ -80,41 +86,41 @@ impl Times {
 
 impl Fault {
     /// One server meets the fault once, three times, for ever.
-    pub fn inject(&self, lab: &Experiment<'_>) -> Outcome {
-        let mut server = lab.start_in_sight()?;
+    pub fn inject(&self, experiment: &Experiment<'_>) -> Outcome {
+        let mut server = experiment.start_in_sight()?;
         // what it opens for its first client, or starts, it may keep
-        lab.serves(&server);
+        experiment.serves(&server);
         server.settle();
         let Some(descriptors) = settled_descriptors(&server, None) else {
             return not_observable("the descriptors of a process cannot be listed on this system");
         };
         // one that leaves zombies without any fault has a check of its own for that; and whoever is told that it has no
         // child may believe it
-        let reaps = self.errno != "ECHILD" && left_zombies(lab, &server).is_none();
+        let reaps = self.errno != "ECHILD" && left_zombies(experiment, &server).is_none();
         let mut met = Vec::new();
         for &times in self.times {
-            let Met { calls, spins } = self.meet(lab, &mut server, times)?;
+            let Met { calls, spins } = self.meet(experiment, &mut server, times)?;
             if let Some(seen) = spins {
                 drop(server);
-                return self.spins(lab, times, seen);
+                return self.spins(experiment, times, seen);
             }
             if calls > 0 {
                 met.push(calls);
             }
-            self.aftermath(lab, &mut server, times)?;
+            self.aftermath(experiment, &mut server, times)?;
             // a close() that is made to fail is not made
-            if self.call.syscalls != CLOSE.syscalls
-                && let Some(now) = descriptors_left(lab, &server, descriptors)
+            if !self.call.is_close()
+                && let Some(now) = descriptors_left(experiment, &server, descriptors)
             {
                 drop(server);
-                return self.loses_descriptors(lab, times, descriptors, now);
+                return self.loses_descriptors(experiment, times, descriptors, now);
             }
             if calls > 0
                 && reaps
-                && let Some(zombies) = left_zombies(lab, &server)
+                && let Some(zombies) = left_zombies(experiment, &server)
             {
                 drop(server);
-                return self.leaves_zombies(lab, times, zombies);
+                return self.leaves_zombies(experiment, times, zombies);
             }
         }
         match met.as_slice() {
@@ -140,9 +146,9 @@ impl Fault {
 
     /// It tries again at once. A descriptor that is kept in reserve makes room where one is missing, and none where
     /// accept() is made to fail.
-    fn spins(&self, lab: &Experiment<'_>, times: Times, seen: String) -> Outcome {
+    fn spins(&self, experiment: &Experiment<'_>, times: Times, seen: String) -> Outcome {
         if ["EMFILE", "ENFILE"].contains(&self.errno) {
-            match out_of_descriptors(&lab.another()) {
+            match out_of_descriptors(&experiment.another()) {
                 Ok(Verdict::Holds(_)) => {
                     return not_observable("it tries again at once, but waits when descriptors do run out");
                 }
@@ -154,26 +160,32 @@ impl Fault {
     }
 
     /// It has zombies afterwards, which it may have without any fault as well, once some of its children end together.
-    fn leaves_zombies(&self, lab: &Experiment<'_>, times: Times, zombies: usize) -> Outcome {
-        if lab.also_fails(no_zombies)? {
+    fn leaves_zombies(&self, experiment: &Experiment<'_>, times: Times, zombies: usize) -> Outcome {
+        if experiment.also_fails(no_zombies)? {
             return not_observable("it leaves zombies without any fault, too");
         }
         Err(self.fails(times, "no zombie", format!("{zombies} zombies")))
     }
 
     /// It has more descriptors afterwards, which it may have without any fault as well.
-    fn loses_descriptors(&self, lab: &Experiment<'_>, times: Times, before: usize, now: usize) -> Outcome {
-        if lab.also_fails(keeps_descriptors)? {
+    fn loses_descriptors(
+        &self,
+        experiment: &Experiment<'_>,
+        times: Times,
+        before: usize,
+        now: usize,
+    ) -> Outcome {
+        if experiment.also_fails(keeps_descriptors)? {
             return not_observable("it loses descriptors without any fault, too");
         }
         Err(self.fails(times, &format!("{before} descriptors"), format!("{now} descriptors")))
     }
 
     /// Let the call fail while clients come.
-    fn meet(&self, lab: &Experiment<'_>, server: &mut Subject, times: Times) -> Result<Met, Cut> {
+    fn meet(&self, experiment: &Experiment<'_>, server: &mut Subject, times: Times) -> Result<Met, Cut> {
         let (target, client) = match self.whose {
             Whose::Parent => (server.pid, None),
-            Whose::Child => match child_of_a_client(lab, server)? {
+            Whose::Child => match child_of_a_client(experiment, server)? {
                 Some((child, client)) => (child, Some(client)),
                 None => return unobservable("no process of its own serves a client"),
             },
@@ -183,7 +195,7 @@ impl Fault {
         let Some(strace) = Strace::attach(server, target, self.call.syscalls, self.errno, times) else {
             return unobservable(NO_STRACE);
         };
-        lab.step(format!(
+        experiment.step(format!(
             "strace: {} of {} gives {}, {}",
             self.call.syscalls,
             self.who(),
@@ -194,13 +206,13 @@ impl Fault {
         let ticks = system::cpu_ticks(target).unwrap_or(0);
         match client {
             Some(mut client) => {
-                client.send(lab.message());
+                client.send(experiment.message());
                 client.half_close();
                 client.read_until(PATIENCE, |_| false);
                 drop(client);
                 server.wait_until(PATIENCE, || server.is_at_rest());
             }
-            None => (0..4).for_each(|_| a_client_comes(lab, server)),
+            None => (0..4).for_each(|_| a_client_comes(experiment, server)),
         }
         if times == Times::ForEver {
             wait_until(FOR_EVER.saturating_sub(begun.elapsed()), || server.ended().is_some());
@@ -208,21 +220,20 @@ impl Fault {
         let ticks = system::cpu_ticks(target).unwrap_or(ticks).saturating_sub(ticks);
         let seconds = begun.elapsed().as_secs_f64();
         let calls = strace.detach();
-        let again_and_again =
-            self.call.syscalls != CLOSE.syscalls && calls as f64 > SPINNING * threads * seconds;
+        let again_and_again = !self.call.is_close() && calls as f64 > SPINNING * threads * seconds;
         let spins = (times == Times::ForEver && again_and_again)
             .then(|| format!("{calls} failing calls and {} ms of CPU in {seconds:.1} s", ticks * 10));
         Ok(Met { calls, spins })
     }
 
     /// What must be so once the call succeeds again.
-    fn aftermath(&self, lab: &Experiment<'_>, server: &mut Subject, times: Times) -> Result<(), Cut> {
+    fn aftermath(&self, experiment: &Experiment<'_>, server: &mut Subject, times: Times) -> Result<(), Cut> {
         if let Some(status) = server.ended() {
             server.may_end();
             return Err(self.fails(times, "the server goes on", format!("it has ended: {status}")));
         }
-        let serves = lab.serves(server);
-        if self.call.syscalls == CLOSE.syscalls {
+        let serves = experiment.serves(server);
+        if self.call.is_close() {
             // a close() that is made to fail is not made, and whoever waits for the end of file waits on
             return if serves {
                 Ok(())
@@ -234,9 +245,12 @@ impl Fault {
             return Err(self.fails(times, "the next client is served", "no answer".into()));
         }
         // after ECHILD it may think its children gone, and start others
-        if self.errno != "ECHILD" && !server.wait_until(lab.timeout(), || server.is_at_rest()) {
-            let seen =
-                format!("{} of its processes are there after {:?}", server.busy_children(), lab.timeout());
+        if self.errno != "ECHILD" && !server.wait_until(experiment.timeout(), || server.is_at_rest()) {
+            let seen = format!(
+                "{} of its processes are there after {:?}",
+                server.busy_children(),
+                experiment.timeout()
+            );
             return Err(self.fails(times, "a child ends once its client is gone", seen));
         }
         Ok(())
@@ -244,11 +258,12 @@ impl Fault {
 }
 
 /// How many descriptors it has for good, if that is too many. Some are closed by a clock, or when the next client comes.
-fn descriptors_left(lab: &Experiment<'_>, server: &Subject, before: usize) -> Option<usize> {
+fn descriptors_left(experiment: &Experiment<'_>, server: &Subject, before: usize) -> Option<usize> {
     let many = |now: &usize| *now > before + KEPT;
     settled_descriptors(server, Some(before)).filter(many)?;
-    lab.serves(server);
-    server.wait_until(lab.timeout(), || !system::descriptors(server.pid).is_some_and(|now| many(&now)));
+    experiment.serves(server);
+    server
+        .wait_until(experiment.timeout(), || !system::descriptors(server.pid).is_some_and(|now| many(&now)));
     system::descriptors(server.pid).filter(many)
 }
 
@@ -257,17 +272,17 @@ fn unobservable<T>(why: &str) -> Result<T, Cut> {
 }
 
 /// A client that is not sure of an answer.
-fn a_client_comes(lab: &Experiment<'_>, server: &Subject) {
+fn a_client_comes(experiment: &Experiment<'_>, server: &Subject) {
     if let Ok(mut client) = Peer::dial(server.port, PATIENCE) {
-        client.send(lab.message());
-        client.read_until(PATIENCE, |bytes| lab.is_answer(bytes));
+        client.send(experiment.message());
+        client.read_until(PATIENCE, |bytes| experiment.is_answer(bytes));
     }
 }
 
 /// A silent client, and the process that serves it and nobody else.
-fn child_of_a_client(lab: &Experiment<'_>, server: &Subject) -> Result<Option<(i32, Peer)>, Cut> {
+fn child_of_a_client(experiment: &Experiment<'_>, server: &Subject) -> Result<Option<(i32, Peer)>, Cut> {
     let before = server.descendants();
-    let client = lab.dial(server)?;
+    let client = experiment.dial(server)?;
     let whose = || {
         let all = server.descendants();
         let is_new = |process: &&Process| before.iter().all(|old| old.pid != process.pid);

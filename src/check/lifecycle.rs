@@ -15,44 +15,51 @@ use nix::sys::socket::{
 };
 
 use crate::check::experiment::{Experiment, io_error};
-use crate::check::subject::{Subject, pass, wait_until};
-use crate::check::system;
 use crate::check::verdict::{Outcome, fails, fails_unless, holds, not_observable};
 use crate::error::{Error, perror};
+use crate::subject::system;
+use crate::subject::{Subject, pass, wait_until};
 use crate::visible::visible_line;
 
 /// Told to end while a child is at work, it ends, and so does the child with its client.
-pub fn stops(lab: &Experiment<'_>) -> Outcome {
-    let server = lab.start_in_sight()?;
+pub fn stops(experiment: &Experiment<'_>) -> Outcome {
+    let server = experiment.start_in_sight()?;
     let sockets = system::listening_sockets(server.port);
-    let mut client = lab.dial(&server)?;
+    let mut client = experiment.dial(&server)?;
     server.wait_until(Duration::from_millis(300), || !server.is_at_rest());
-    lab.step("server: kill(SIGTERM), while a client is connected");
+    experiment.step("server: kill(SIGTERM), while a client is connected");
     server.signal(Signal::SIGTERM);
     let at_once = server.wait_until(Duration::from_secs(1), || server.is_gone());
     // while its last clients are served, the next server may begin
     let free = || !system::listens(server.port);
     let given_up = || system::listening_sockets(server.port).iter().all(|socket| !sockets.contains(socket));
     let kept = at_once && !server.wait_until(Duration::from_millis(300), given_up);
-    client.send(lab.message());
+    client.send(experiment.message());
     client.half_close();
-    lab.hear(&server, &mut client);
+    experiment.read_answer(&server, &mut client);
     drop(client);
-    if !server.wait_until(lab.timeout(), || server.is_gone()) {
-        return fails("SIGTERM ends the server", format!("it is still there after {:?}", lab.timeout()));
+    if !server.wait_until(experiment.timeout(), || server.is_gone()) {
+        return fails(
+            "SIGTERM ends the server",
+            format!("it is still there after {:?}", experiment.timeout()),
+        );
     }
     if is_started_again(&server, &sockets) {
-        lab.step("it is started again: kill(SIGTERM) to the process that does that");
+        experiment.step("it is started again: kill(SIGTERM) to the process that does that");
         server.signal_leader(Signal::SIGTERM);
-        return if server.wait_until(lab.timeout(), || server.ended().is_some() && free()) {
+        return if server.wait_until(experiment.timeout(), || server.ended().is_some() && free()) {
             holds("it is started again, until who does that is told to end, too: then the port is free")
         } else {
-            fails("SIGTERM ends who starts it again, too", format!("it listens after {:?}", lab.timeout()))
+            fails(
+                "SIGTERM ends who starts it again, too",
+                format!("it listens after {:?}", experiment.timeout()),
+            )
         };
     }
     // what a script has started beside it is not its own to end
-    if !server.wait_until(lab.timeout(), || server.is_at_rest()) {
-        let seen = format!("{} of its processes are there after {:?}", server.busy_children(), lab.timeout());
+    if !server.wait_until(experiment.timeout(), || server.is_at_rest()) {
+        let seen =
+            format!("{} of its processes are there after {:?}", server.busy_children(), experiment.timeout());
         let expected = "its children end once their clients are gone";
         return if free() {
             fails(expected, seen)
@@ -64,7 +71,7 @@ pub fn stops(lab: &Experiment<'_>) -> Outcome {
             )
         };
     }
-    if kept || !server.wait_until(lab.timeout(), free) {
+    if kept || !server.wait_until(experiment.timeout(), free) {
         return fails_unless(
             "close(socket_desc) in the child after fork(); what execs: FD_CLOEXEC, or SOCK_CLOEXEC",
             "its port is free once it has ended, though a child is still at work",
@@ -82,13 +89,13 @@ fn is_started_again(server: &Subject, before: &[String]) -> bool {
 }
 
 /// Having served, the server can be started again at once on its port.
-pub fn restarts(lab: &Experiment<'_>) -> Outcome {
-    let server = lab.start()?;
-    let mut client = lab.dial(&server)?;
-    client.send(lab.message());
-    lab.hear(&server, &mut client);
+pub fn restarts(experiment: &Experiment<'_>) -> Outcome {
+    let server = experiment.start()?;
+    let mut client = experiment.dial(&server)?;
+    client.send(experiment.message());
+    experiment.read_answer(&server, &mut client);
     // a server that ends with unread bytes resets, and only an end in order leaves TIME_WAIT
-    let silent = lab.dial(&server)?;
+    let silent = experiment.dial(&server)?;
     server.wait_until(Duration::from_millis(300), || !server.has_work());
     let port = server.asked;
     server.signal(Signal::SIGTERM);
@@ -98,8 +105,8 @@ pub fn restarts(lab: &Experiment<'_>) -> Outcome {
     client.close_in_order();
     silent.close_in_order();
     let waits = wait_until(Duration::from_millis(300), || system::in_time_wait(port));
-    lab.step("the server is ended while a client is connected, and is started again");
-    match lab.start_on(port, Stdio::null()) {
+    experiment.step("the server is ended while a client is connected, and is started again");
+    match experiment.start_on(port, Stdio::null()) {
         Ok(_) if !waits => not_observable("it leaves no connection in TIME_WAIT, which could keep its port"),
         Ok(_) => holds(format!("listens on port {port} again at once, with a connection in TIME_WAIT")),
         Err(Error::NotStarted(why)) => fails("the server listens again at once", why),
@@ -108,16 +115,16 @@ pub fn restarts(lab: &Experiment<'_>) -> Outcome {
 }
 
 /// Its port taken, it ends and its exit status says so; or it waits, and serves once the port is free.
-pub fn port_taken(lab: &Experiment<'_>) -> Outcome {
-    let port = lab.free_port();
+pub fn port_taken(experiment: &Experiment<'_>) -> Outcome {
+    let port = experiment.free_port();
     let Ok(holder) = TcpListener::bind(("0.0.0.0", port)) else {
         return not_observable(format!("port {port} cannot be had"));
     };
     // a server of IPv6 alone is in nobody's way otherwise; no IPv6, no such server
     let holder = (holder, hold_v6(port).ok());
-    lab.step(format!("another server listens on port {port}"));
-    let mut server = lab.spawn(port, Stdio::null(), Stdio::null())?;
-    server.wait_until(lab.timeout(), || server.ended().is_some());
+    experiment.step(format!("another server listens on port {port}"));
+    let mut server = experiment.spawn(port, Stdio::null(), Stdio::null())?;
+    server.wait_until(experiment.timeout(), || server.ended().is_some());
     let expected = "it ends, with an exit status that is not 0";
     if let Some(status) = server.ended() {
         return if status.success() { fails(expected, status) } else { holds(status) };
@@ -127,14 +134,14 @@ pub fn port_taken(lab: &Experiment<'_>) -> Outcome {
         return not_observable("it listens on another port");
     }
     drop(holder);
-    if server.wait_listening(lab.timeout()) && lab.serves(&server) {
+    if server.wait_listening(experiment.timeout()) && experiment.serves(&server) {
         return holds("it waited until the port was free, and served");
     }
     fails(
         expected,
         format!(
             "it is there after {:?}, has used {} ms of CPU, and serves nobody on that port",
-            lab.timeout(),
+            experiment.timeout(),
             ticks * 10
         ),
     )
@@ -151,10 +158,10 @@ fn hold_v6(port: u16) -> nix::Result<OwnedFd> {
 }
 
 /// With stdout redirected, nothing is printed more often than on a terminal.
-pub fn log_once(lab: &Experiment<'_>) -> Outcome {
-    let mut on_terminal = log_on_terminal(lab)?;
+pub fn log_once(experiment: &Experiment<'_>) -> Outcome {
+    let mut on_terminal = log_on_terminal(experiment)?;
     let begun = Instant::now();
-    let on_pipe = log_on_pipe(lab, &mut serve_three)?;
+    let on_pipe = log_on_pipe(experiment, &mut serve_three)?;
     let took = begun.elapsed();
     if on_terminal.is_empty() && on_pipe.is_empty() {
         return not_observable("it prints nothing on stdout");
@@ -162,8 +169,8 @@ pub fn log_once(lab: &Experiment<'_>) -> Outcome {
     let mut repeated = more_often(&on_pipe, &on_terminal);
     if repeated.is_some() {
         // what a clock has the server say comes as often as it happens: on a terminal too, and without any client
-        on_terminal = log_on_terminal(lab)?;
-        let idle = log_on_pipe(lab, &mut |_, server, _| {
+        on_terminal = log_on_terminal(experiment)?;
+        let idle = log_on_pipe(experiment, &mut |_, server, _| {
             server.wait_until(took, || server.ended().is_some());
         })?;
         let clockwork = |line: &String| 2 * alike(&on_pipe, line) <= 3 * alike(&idle, line) + 2;
@@ -216,25 +223,30 @@ fn more_often(here: &[String], there: &[String]) -> Option<String> {
 /// More than a terminal keeps for its reader.
 const FLOOD: usize = 2000;
 
-fn log_on_terminal(lab: &Experiment<'_>) -> Result<Vec<String>, Error> {
+fn log_on_terminal(experiment: &Experiment<'_>) -> Result<Vec<String>, Error> {
     let terminal = openpty(None, None).map_err(perror("openpty"))?;
-    log_of(lab, File::from(terminal.master), terminal.slave.into(), &mut serve_three)
+    log_of(experiment, File::from(terminal.master), terminal.slave.into(), &mut serve_three)
 }
 
-fn log_on_pipe(lab: &Experiment<'_>, while_it: While) -> Result<Vec<String>, Error> {
+fn log_on_pipe(experiment: &Experiment<'_>, while_it: While) -> Result<Vec<String>, Error> {
     let (reader, writer) = std::io::pipe().map_err(|error| io_error("pipe", &error))?;
-    log_of(lab, File::from(OwnedFd::from(reader)), writer.into(), while_it)
+    log_of(experiment, File::from(OwnedFd::from(reader)), writer.into(), while_it)
 }
 
 /// What happens while a server is listened to; what it prints is to be read now and then.
 type While<'a> = &'a mut dyn FnMut(&Experiment<'_>, &Subject, &mut dyn FnMut());
 
 /// What the server prints while something happens, line by line.
-fn log_of(lab: &Experiment<'_>, reader: File, stdout: Stdio, while_it: While) -> Result<Vec<String>, Error> {
+fn log_of(
+    experiment: &Experiment<'_>,
+    reader: File,
+    stdout: Stdio,
+    while_it: While,
+) -> Result<Vec<String>, Error> {
     fcntl(&reader, FcntlArg::F_SETFL(OFlag::O_NONBLOCK)).map_err(perror("fcntl"))?;
-    let server = lab.start_printing_to(stdout)?;
+    let server = experiment.start_printing_to(stdout)?;
     let mut printed = Vec::new();
-    while_it(lab, &server, &mut || drain(&reader, &mut printed));
+    while_it(experiment, &server, &mut || drain(&reader, &mut printed));
     server.signal(Signal::SIGTERM);
     pass(Duration::from_millis(300));
     drain(&reader, &mut printed);
@@ -250,9 +262,9 @@ fn log_of(lab: &Experiment<'_>, reader: File, stdout: Stdio, while_it: While) ->
 }
 
 /// Three clients come, one after the other.
-fn serve_three(lab: &Experiment<'_>, server: &Subject, read: &mut dyn FnMut()) {
+fn serve_three(experiment: &Experiment<'_>, server: &Subject, read: &mut dyn FnMut()) {
     for _ in 0..3 {
-        lab.serves(server);
+        experiment.serves(server);
         // a server that logs how many clients it has logs the same each time, if they come one by one
         server.wait_until(Duration::from_millis(500), || server.is_at_rest() && server.zombies() == 0);
         read();

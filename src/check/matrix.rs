@@ -1,7 +1,7 @@
 //! The matrix of `--faults`. Adding a fault is a line in [`FAULTS`].
 
-use crate::check::Check;
 use crate::check::faults::{Call, Fault, Whose};
+use crate::check::list::Check;
 use crate::check::strace::{FORK, Times};
 
 const ACCEPT: Call = Call {
@@ -35,8 +35,7 @@ const WRITE: Call = Call {
     mend: "when write() is -1: again if errno is EINTR, else give up that answer or that line",
     page: "write(2)",
 };
-/// close(), which strace makes fail by not making it.
-pub const CLOSE: Call = Call {
+const CLOSE: Call = Call {
     syscalls: "close",
     why: "close() may say what went wrong earlier; the descriptor is gone all the same",
     mend: "do not end the server when close() fails, and do not try again",
@@ -76,7 +75,9 @@ macro_rules! fault {
             mend: $call.mend,
             page: $call.page,
             needs_answer: true,
-            run: |lab| Fault { whose: Whose::$whose, call: &$call, errno: $errno, times: $times }.inject(lab),
+            run: |experiment| {
+                Fault { whose: Whose::$whose, call: &$call, errno: $errno, times: $times }.inject(experiment)
+            },
         }
     };
 }

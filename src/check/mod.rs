@@ -10,65 +10,31 @@ mod faults;
 mod lifecycle;
 mod list;
 mod matrix;
-mod peer;
+mod options;
 mod processes;
 mod report;
 mod shortage;
 mod strace;
-mod subject;
-mod system;
 mod text;
 mod trouble;
 mod verdict;
 
-use std::ffi::OsString;
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
+use clap::builder::PossibleValuesParser;
 use nix::sys::resource::{Resource, getrlimit, setrlimit};
 use nix::sys::signal::{SigSet, SigmaskHow, Signal, sigprocmask};
 
 use self::experiment::Experiment;
-pub use self::list::{CHECKS, Check};
+use self::list::{CHECKS, Check};
 use self::matrix::FAULTS;
+pub use self::options::Options;
 use self::report::Report;
-pub use self::text::Text;
 use self::verdict::{Cut, Verdict};
 use crate::error::{Error, Exit};
 use crate::ffi::{Handler, adopt_orphans, is_ignored, sigaction};
 use crate::stdio::{flush_stdout, say};
-
-/// What is asked of an examination.
-pub struct Options {
-    /// The server's program and arguments; `{port}` in one becomes the port.
-    pub server: Vec<OsString>,
-    /// What a client says.
-    pub send: Vec<u8>,
-    /// How a right answer begins.
-    pub expect: Vec<u8>,
-    /// The names of the checks to make; none stands for all.
-    pub only: Vec<String>,
-    /// Make calls of the server fail, too.
-    pub faults: bool,
-    /// The port that the server always listens on.
-    pub port: Option<u16>,
-    /// How long the server is given for each answer.
-    pub timeout: Duration,
-    /// How the findings are printed.
-    pub format: Format,
-    /// Print what is done, step by step.
-    pub verbose: bool,
-}
-
-/// How findings are printed.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
-pub enum Format {
-    /// For people
-    Human,
-    /// Test Anything Protocol, version 13
-    Tap,
-    /// One JSON object
-    Json,
-}
+use crate::subject::system;
 
 /// `prise check`
 ///
@@ -144,8 +110,15 @@ pub fn list(faults: bool) -> Result<Exit, Error> {
 }
 
 /// All checks, and all faults.
-pub fn all() -> impl Iterator<Item = &'static Check> {
+fn all() -> impl Iterator<Item = &'static Check> {
     CHECKS.iter().chain(FAULTS)
+}
+
+/// The command line of `prise check`, in which `--only` takes the names of checks and a shell completes them.
+pub fn with_names(command: clap::Command) -> clap::Command {
+    let names = all().map(|check| check.name).collect::<Vec<_>>();
+    let parser = PossibleValuesParser::from(names);
+    command.mut_arg("only", |only| only.value_parser(parser).hide_possible_values(true))
 }
 
 impl Options {

@@ -3,31 +3,31 @@
 use std::time::{Duration, Instant};
 
 use crate::check::experiment::Experiment;
-use crate::check::peer::Peer;
-use crate::check::subject::{Subject, wait_until};
-use crate::check::system;
 use crate::check::verdict::{Outcome, fails, fails_since, fails_unless, holds, not_observable};
+use crate::subject::peer::Peer;
+use crate::subject::system;
+use crate::subject::{Subject, wait_until};
 
 /// No zombie should be there for longer.
 const ZOMBIE_PATIENCE: Duration = Duration::from_millis(1500);
 
 /// While one client says nothing, the next is served; and then the first.
-pub fn concurrent(lab: &Experiment<'_>) -> Outcome {
-    let server = lab.start()?;
-    let mut silent = lab.dial(&server)?;
-    if lab.greets(&server) {
-        return greeted_at_the_same_time(lab, &server);
+pub fn concurrent(experiment: &Experiment<'_>) -> Outcome {
+    let server = experiment.start()?;
+    let mut silent = experiment.dial(&server)?;
+    if experiment.greets(&server) {
+        return greeted_at_the_same_time(experiment, &server);
     }
-    if !lab.serves(&server) {
-        return stuck(lab, &server);
+    if !experiment.serves(&server) {
+        return stuck(experiment, &server);
     }
     // a server that speaks first may take its time for that
-    if silent.has_heard() {
-        return greeted_at_the_same_time(lab, &server);
+    if silent.has_received() {
+        return greeted_at_the_same_time(experiment, &server);
     }
-    silent.send(lab.message());
-    let answer = lab.hear(&server, &mut silent);
-    if lab.is_answer(&answer.bytes) {
+    silent.send(experiment.message());
+    let answer = experiment.read_answer(&server, &mut silent);
+    if experiment.is_answer(&answer.bytes) {
         holds("the second client was answered while the first was silent, and then the first")
     } else {
         fails("the silent client is answered when it speaks", answer.describe())
@@ -36,7 +36,7 @@ pub fn concurrent(lab: &Experiment<'_>) -> Outcome {
 
 /// A server that speaks first shows nothing with one silent client: but it shows whether all of some are greeted
 /// while they are silent, or one after the other. They are few, since one that accepts slowly has a backlog.
-fn greeted_at_the_same_time(lab: &Experiment<'_>, server: &Subject) -> Outcome {
+fn greeted_at_the_same_time(experiment: &Experiment<'_>, server: &Subject) -> Outcome {
     const SILENT: u32 = 5;
     let mut best = (0, Duration::ZERO);
     // a SYN that was dropped, on a busy machine, is sent again a second later
@@ -45,8 +45,8 @@ fn greeted_at_the_same_time(lab: &Experiment<'_>, server: &Subject) -> Outcome {
         let mut alone = Duration::ZERO;
         for _ in 0..2 {
             let begun = Instant::now();
-            if lab.hear(server, &mut lab.dial(server)?).bytes.is_empty() {
-                return stuck(lab, server);
+            if experiment.read_answer(server, &mut experiment.dial(server)?).bytes.is_empty() {
+                return stuck(experiment, server);
             }
             alone = begun.elapsed();
         }
@@ -54,7 +54,7 @@ fn greeted_at_the_same_time(lab: &Experiment<'_>, server: &Subject) -> Outcome {
         let begun = Instant::now();
         let mut silent = Vec::new();
         for _ in 0..SILENT {
-            silent.push(lab.dial(server)?);
+            silent.push(experiment.dial(server)?);
             // a short backlog overflows where the server has no CPU to accept
             wait_until(patience / SILENT, || !server.has_work());
         }
@@ -77,15 +77,15 @@ fn greeted(server: &Subject, clients: &mut [Peer], patience: Duration) -> usize 
     let mut greeted = vec![false; clients.len()];
     server.wait_until(patience, || {
         let waiting = clients.iter_mut().zip(&mut greeted).filter(|(_, greeted)| !**greeted);
-        waiting.for_each(|(client, greeted)| *greeted = client.has_heard());
+        waiting.for_each(|(client, greeted)| *greeted = client.has_received());
         greeted.iter().all(|greeted| *greeted)
     });
     greeted.iter().filter(|greeted| **greeted).count()
 }
 
-fn stuck(lab: &Experiment<'_>, server: &Subject) -> Outcome {
+fn stuck(experiment: &Experiment<'_>, server: &Subject) -> Outcome {
     let expected = "a second client is served while the first is silent";
-    let seen = format!("the second client got no answer in {:?}", lab.timeout());
+    let seen = format!("the second client got no answer in {:?}", experiment.timeout());
     if server.is_at_rest() {
         return fails(expected, seen);
     }
@@ -97,19 +97,19 @@ fn stuck(lab: &Experiment<'_>, server: &Subject) -> Outcome {
 }
 
 /// Clients held by the server, each of which has a child, where there are children.
-fn hold(lab: &Experiment<'_>, server: &Subject, clients: usize) -> Vec<Peer> {
-    let held: Vec<Peer> = (0..clients).map_while(|_| lab.dial_patiently(server).ok()).collect();
-    lab.step(format!("{} clients connect", held.len()));
+fn hold(experiment: &Experiment<'_>, server: &Subject, clients: usize) -> Vec<Peer> {
+    let held: Vec<Peer> = (0..clients).map_while(|_| experiment.dial_patiently(server).ok()).collect();
+    experiment.step(format!("{} clients connect", held.len()));
     server.wait_until(Duration::from_millis(500), || server.descendants().len() >= held.len());
     held
 }
 
 /// Many children that end at once leave no zombie.
-pub fn no_zombies(lab: &Experiment<'_>) -> Outcome {
+pub fn no_zombies(experiment: &Experiment<'_>) -> Outcome {
     const CLIENTS: usize = 40;
-    let server = lab.start_in_sight()?;
+    let server = experiment.start_in_sight()?;
     let in_reserve = server.children();
-    let mut clients = hold(lab, &server, CLIENTS);
+    let mut clients = hold(experiment, &server, CLIENTS);
     if server.is_at_rest() {
         return holds("it has no child for any client, hence nothing to wait for");
     }
@@ -117,12 +117,14 @@ pub fn no_zombies(lab: &Experiment<'_>) -> Outcome {
     // all end while the parent is stopped: their SIGCHLD coalesce into one
     server.stop();
     for client in &mut clients {
-        client.send(lab.message());
+        client.send(experiment.message());
     }
     // a server whose parent speaks for its children answers nobody meanwhile
-    let _ = clients.iter_mut().all(|client| lab.is_answer(&lab.hear(&server, client).bytes));
+    let _ =
+        clients.iter_mut().all(|client| experiment.is_answer(&experiment.read_answer(&server, client).bytes));
     drop(clients);
-    server.wait_until(lab.timeout(), || server.descendants().iter().all(|process| process.is_zombie()));
+    server
+        .wait_until(experiment.timeout(), || server.descendants().iter().all(|process| process.is_zombie()));
     // a child that relays has a child of its own, which is not the server's to wait for
     let children = server.zombies();
     server.go_on();
@@ -134,13 +136,13 @@ pub fn no_zombies(lab: &Experiment<'_>) -> Outcome {
     if children == 0 {
         return not_observable("it has no child of its own that ended, though its clients had gone");
     }
-    lab.step(format!("{children} children end while the server is stopped; the server is continued"));
+    experiment.step(format!("{children} children end while the server is stopped; the server is continued"));
     if server.wait_until(ZOMBIE_PATIENCE, || server.zombies() == 0) {
-        return counts_them(lab, &server, children, own);
+        return counts_them(experiment, &server, children, own);
     }
     let until_then = server.zombies();
     let expected = format!("0 zombies {ZOMBIE_PATIENCE:?} after {children} children ended together");
-    match left_zombies(lab, &server) {
+    match left_zombies(experiment, &server) {
         None => holds(format!("{until_then} zombies until the next client came, then at most 1")),
         Some(left) if left >= children => fails_unless(
             "sigaction(SIGCHLD, …), with a handler in which while (waitpid(-1, NULL, WNOHANG) > 0);",
@@ -155,14 +157,14 @@ pub fn no_zombies(lab: &Experiment<'_>) -> Outcome {
 }
 
 /// Whether a server that waits for each child has also counted each: it has as many again, if as many come again.
-fn counts_them(lab: &Experiment<'_>, server: &Subject, children: usize, before: usize) -> Outcome {
+fn counts_them(experiment: &Experiment<'_>, server: &Subject, children: usize, before: usize) -> Outcome {
     const FEW: usize = 5;
     let waited_for = format!("0 zombies after {children} children ended together");
     if before < FEW {
         return holds(waited_for);
     }
-    let mut held = hold(lab, server, before);
-    let as_many = server.wait_until(lab.timeout(), || server.children() > before / 2);
+    let mut held = hold(experiment, server, before);
+    let as_many = server.wait_until(experiment.timeout(), || server.children() > before / 2);
     // one that turns clients away has a limit of another kind
     let let_in = held.len() == before && !held.iter_mut().any(Peer::is_closed);
     if as_many || !let_in {
@@ -178,26 +180,26 @@ fn counts_them(lab: &Experiment<'_>, server: &Subject, children: usize, before: 
 
 /// How many zombies there are that stay, if any do. Some servers reap when the next client comes, which
 /// keeps no more than the last one.
-pub fn left_zombies(lab: &Experiment<'_>, server: &Subject) -> Option<usize> {
+pub fn left_zombies(experiment: &Experiment<'_>, server: &Subject) -> Option<usize> {
     if server.wait_until(ZOMBIE_PATIENCE, || server.zombies() == 0) {
         return None;
     }
-    lab.serves(server);
+    experiment.serves(server);
     server.wait_until(ZOMBIE_PATIENCE, || server.is_at_rest());
-    let few = server.wait_until(lab.timeout(), || server.zombies() <= 1);
+    let few = server.wait_until(experiment.timeout(), || server.zombies() <= 1);
     (!few).then(|| server.zombies())
 }
 
 /// Serving clients costs no descriptor.
-pub fn descriptors(lab: &Experiment<'_>) -> Outcome {
+pub fn descriptors(experiment: &Experiment<'_>) -> Outcome {
     const CLIENTS: usize = 30;
-    let server = lab.start_in_sight()?;
-    (0..3).for_each(|_| drop(lab.converse(&server)));
+    let server = experiment.start_in_sight()?;
+    (0..3).for_each(|_| drop(experiment.converse(&server)));
     let Some(before) = settled_descriptors(&server, None) else {
         return not_observable("the descriptors of a process cannot be listed on this system");
     };
     let after_more = |before: usize| {
-        (0..CLIENTS).for_each(|_| drop(lab.converse(&server)));
+        (0..CLIENTS).for_each(|_| drop(experiment.converse(&server)));
         settled_descriptors(&server, Some(before)).unwrap_or(before)
     };
     let after = after_more(before);
@@ -221,16 +223,16 @@ pub fn settled_descriptors(server: &Subject, enough: Option<usize>) -> Option<us
 }
 
 /// A thousand clients that say nothing keep nobody from being served.
-pub fn thousand_idle(lab: &Experiment<'_>) -> Outcome {
+pub fn thousand_idle(experiment: &Experiment<'_>) -> Outcome {
     const IDLE: usize = 1000;
-    let server = lab.start()?;
-    let deadline = Instant::now() + lab.timeout() * 12;
+    let server = experiment.start()?;
+    let deadline = Instant::now() + experiment.timeout() * 12;
     let mut clients = Vec::with_capacity(IDLE);
     // a short backlog overflows when clients come faster than accept(), and that costs each a second
     let mut between = Duration::from_micros(300);
     while clients.len() < IDLE && Instant::now() < deadline {
         let begun = Instant::now();
-        match lab.dial_patiently(&server) {
+        match experiment.dial_patiently(&server) {
             Ok(client) => clients.push(client),
             Err(error) if error.raw_os_error() == Some(libc::EMFILE) => {
                 return not_observable("this user may not open a thousand descriptors: ulimit -n 2000");
@@ -242,19 +244,19 @@ pub fn thousand_idle(lab: &Experiment<'_>) -> Outcome {
         }
         std::thread::sleep(between);
     }
-    lab.interrupted().map_or(Ok(()), Err)?;
-    lab.step(format!("{} clients connect and say nothing", clients.len()));
+    experiment.interrupted().map_or(Ok(()), Err)?;
+    experiment.step(format!("{} clients connect and say nothing", clients.len()));
     if clients.len() < IDLE {
         if server.has_work() {
             return not_observable(format!("this machine is too busy: {} clients connected", clients.len()));
         }
         let seen = format!("{} are", clients.len());
         drop((clients, server));
-        return crowded(lab, format!("{IDLE} clients are connected"), seen);
+        return crowded(experiment, format!("{IDLE} clients are connected"), seen);
     }
     // a thousand processes may still be starting
-    wait_until(lab.timeout() * 6, || !server.has_work());
-    let served = lab.serves(&server);
+    wait_until(experiment.timeout() * 6, || !server.has_work());
+    let served = experiment.serves(&server);
     let few = system::process_limit().is_some_and(|limit| limit < IDLE as u64 + 100);
     if few && !served {
         return not_observable(
@@ -265,16 +267,16 @@ pub fn thousand_idle(lab: &Experiment<'_>) -> Outcome {
         holds(format!("the next client is served while {} are held", clients.len()))
     } else {
         drop((clients, server));
-        let seen = format!("it got no answer in {:?}", lab.timeout());
-        crowded(lab, format!("the next client is served while {IDLE} are held"), seen)
+        let seen = format!("it got no answer in {:?}", experiment.timeout());
+        crowded(experiment, format!("the next client is served while {IDLE} are held"), seen)
     }
 }
 
 /// It fails with a thousand; perhaps with one.
-fn crowded(lab: &Experiment<'_>, expected: String, seen: String) -> Outcome {
-    let server = lab.start()?;
-    let _silent = lab.dial(&server)?;
-    if lab.serves(&server) {
+fn crowded(experiment: &Experiment<'_>, expected: String, seen: String) -> Outcome {
+    let server = experiment.start()?;
+    let _silent = experiment.dial(&server)?;
+    if experiment.serves(&server) {
         return fails(expected, seen);
     }
     fails_unless(
@@ -285,19 +287,19 @@ fn crowded(lab: &Experiment<'_>, expected: String, seen: String) -> Outcome {
 }
 
 /// As many clients as come, one after another, and none is one too many.
-pub fn keeps_serving(lab: &Experiment<'_>) -> Outcome {
+pub fn keeps_serving(experiment: &Experiment<'_>) -> Outcome {
     const CLIENTS: usize = 1200;
     /// So many tell how long all will take.
     const FEW: usize = 40;
     // on a busy machine; a server that has no room has none for the next either
     const MAY_BE_LOST: usize = 3;
-    let server = lab.start()?;
+    let server = experiment.start()?;
     let before = system::descriptors(server.pid).unwrap_or(0);
-    let (begun, longest) = (Instant::now(), lab.timeout() * 12);
+    let (begun, longest) = (Instant::now(), experiment.timeout() * 12);
     let (mut served, mut lost, mut took) = (0, 0, Duration::ZERO);
-    while served < CLIENTS && begun.elapsed() < longest && lab.interrupted().is_none() {
+    while served < CLIENTS && begun.elapsed() < longest && experiment.interrupted().is_none() {
         let one = Instant::now();
-        if quietly_serves(lab, &server) {
+        if quietly_serves(experiment, &server) {
             served += 1;
             took += one.elapsed();
         } else if lost < MAY_BE_LOST {
@@ -323,7 +325,7 @@ pub fn keeps_serving(lab: &Experiment<'_>) -> Outcome {
             break;
         }
     }
-    lab.step(format!(
+    experiment.step(format!(
         "{served} clients: connect(), write(), read(), each when the one before has its answer"
     ));
     if served < CLIENTS {
@@ -337,8 +339,8 @@ pub fn keeps_serving(lab: &Experiment<'_>) -> Outcome {
 }
 
 /// A client that leaves no steps: there are many.
-fn quietly_serves(lab: &Experiment<'_>, server: &Subject) -> bool {
-    let Ok(mut peer) = lab.dial_patiently(server) else { return false };
-    peer.send(lab.message());
-    lab.is_answer(&lab.hear_quietly(server, &mut peer).bytes)
+fn quietly_serves(experiment: &Experiment<'_>, server: &Subject) -> bool {
+    let Ok(mut peer) = experiment.dial_patiently(server) else { return false };
+    peer.send(experiment.message());
+    experiment.is_answer(&experiment.read_answer_quietly(server, &mut peer).bytes)
 }

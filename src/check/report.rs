@@ -1,13 +1,13 @@
 //! How findings are told: to people, as TAP, as JSON.
 
-use std::fmt::Display;
-use std::io::{IsTerminal, Write, stderr, stdout};
+use std::io::{IsTerminal, stdout};
 use std::time::Duration;
 
+use crate::check::list::Check;
+use crate::check::options::{Format, Options};
 use crate::check::verdict::Verdict;
-use crate::check::{Check, Format, Options};
 use crate::error::Error;
-use crate::stdio::say;
+use crate::stdio::{aside, say};
 
 const RED: u8 = 31;
 const GREEN: u8 = 32;
@@ -180,11 +180,6 @@ impl<'a> Report<'a> {
             }
         }
     }
-}
-
-/// Print a line on stderr, beside the findings. Nothing is to be done where that is full, or nobody reads it.
-pub fn aside(line: impl Display) {
-    let _ = stderr().write_all(format!("{line}\n").as_bytes());
 }
 
 fn json(check: &Check, verdict: &Verdict, took: Duration, steps: &[String]) -> String {

@@ -3,19 +3,19 @@
 use std::time::{Duration, Instant};
 
 use crate::check::experiment::Experiment;
-use crate::check::peer::Peer;
 use crate::check::processes::{descriptors, settled_descriptors};
 use crate::check::strace::{FORK, NO_STRACE, Strace, Times};
-use crate::check::subject::{Subject, pass, wait_until};
-use crate::check::system;
 use crate::check::trouble::survived;
 use crate::check::verdict::{Outcome, Verdict, fails, fails_unless, not_observable};
 use crate::ffi::{Resource, prlimit};
+use crate::subject::peer::Peer;
+use crate::subject::system;
+use crate::subject::{Subject, pass, wait_until};
 
 /// Out of descriptors, it waits without burning the CPU, and goes on when there are some.
-pub fn out_of_descriptors(lab: &Experiment<'_>) -> Outcome {
-    let mut server = lab.start_in_sight()?;
-    lab.serves(&server);
+pub fn out_of_descriptors(experiment: &Experiment<'_>) -> Outcome {
+    let mut server = experiment.start_in_sight()?;
+    experiment.serves(&server);
     // that client's socket must be closed, or its descriptor would be left to the next one
     pass(Duration::from_millis(300));
     let Some(next) = system::next_descriptor(server.pid) else {
@@ -31,18 +31,18 @@ pub fn out_of_descriptors(lab: &Experiment<'_>) -> Outcome {
     let Ok(limit) = prlimit(server.pid, Resource::Descriptors, next) else {
         return not_observable("this user may not limit the server's descriptors");
     };
-    lab.step(format!("server: prlimit(RLIMIT_NOFILE, {next}), all below which are open"));
-    let mut waiting: Vec<Peer> = (0..3).map_while(|_| lab.dial_patiently(&server).ok()).collect();
+    experiment.step(format!("server: prlimit(RLIMIT_NOFILE, {next}), all below which are open"));
+    let mut waiting: Vec<Peer> = (0..3).map_while(|_| experiment.dial_patiently(&server).ok()).collect();
     for client in &mut waiting {
         // all that they have to say: a server that serves one after the other is not to wait for more
-        client.send(lab.message());
+        client.send(experiment.message());
         client.half_close();
     }
     let effort = Effort::of(&server);
     let answers = waiting
         .iter_mut()
-        .map(|client| client.read_until(Duration::from_millis(1), |bytes| lab.is_answer(bytes)));
-    let answered = answers.filter(|answer| lab.is_answer(&answer.bytes)).count();
+        .map(|client| client.read_until(Duration::from_millis(1), |bytes| experiment.is_answer(bytes)));
+    let answered = answers.filter(|answer| experiment.is_answer(&answer.bytes)).count();
     // the process may have ended
     let _ = prlimit(server.pid, Resource::Descriptors, limit);
     let seconds = effort.begun.elapsed().as_secs_f64();
@@ -50,7 +50,7 @@ pub fn out_of_descriptors(lab: &Experiment<'_>) -> Outcome {
     if verdict == Some(true) {
         drop((waiting, server));
         // one that computes, whoever comes, does so in any case
-        if Effort::of(&lab.start()?).verdict() == Some(true) {
+        if Effort::of(&experiment.start()?).verdict() == Some(true) {
             return not_observable("it takes the CPU while nothing is missing, too");
         }
         let seen =
@@ -65,10 +65,10 @@ pub fn out_of_descriptors(lab: &Experiment<'_>) -> Outcome {
         None if server.ended().is_none() => {
             not_observable(format!("this machine is too busy to see whether it waits ({seconds:.0} s)"))
         }
-        _ => survived(lab, &mut server, "EMFILE"),
+        _ => survived(experiment, &mut server, "EMFILE"),
     };
     // not before, nor while a busy machine keeps a child from its answer: who has vanished is another check's
-    server.wait_until(lab.timeout(), || !server.has_work());
+    server.wait_until(experiment.timeout(), || !server.has_work());
     drop(waiting);
     outcome
 }
@@ -94,14 +94,17 @@ impl Effort {
     fn of(server: &Subject) -> Effort {
         let before = system::cpu_ticks(server.pid).unwrap_or(0);
         let mut effort = Effort { begun: Instant::now(), ticks: 0, parts: Vec::new() };
+        let mut last = None;
         wait_until(Duration::from_secs(60), || {
             effort.ticks =
                 system::cpu_ticks(server.pid).map_or(effort.ticks, |now| now.saturating_sub(before));
             let part = effort.begun.elapsed().as_millis() as usize / 100;
-            if part >= effort.parts.len() {
-                effort.parts.resize(part + 1, 0);
+            // a part in which a busy machine left no time to look says nothing
+            if last.replace(part) != Some(part) {
+                effort.parts.push(0);
             }
-            effort.parts[part] += if system::runs(server.pid) { 1 } else { -1 };
+            let look = if system::runs(server.pid) { 1 } else { -1 };
+            *effort.parts.last_mut().expect("there is this part") += look;
             server.ended().is_some() || effort.verdict().is_some() || part >= Effort::LONGEST
         });
         effort
@@ -118,27 +121,27 @@ impl Effort {
 }
 
 /// When fork fails, one client is lost and no more.
-pub fn fork_fails(lab: &Experiment<'_>) -> Outcome {
-    let mut server = lab.start_in_sight()?;
-    lab.serves(&server);
+pub fn fork_fails(experiment: &Experiment<'_>) -> Outcome {
+    let mut server = experiment.start_in_sight()?;
+    experiment.serves(&server);
     let before = settled_descriptors(&server, None);
     let Some(shortage) = Shortage::begin(&mut server) else {
         return not_observable(NO_STRACE);
     };
-    lab.step(format!("{} makes fork() give EAGAIN", shortage.name()));
-    let (came, lost) = come_in_vain(lab, &server);
+    experiment.step(format!("{} makes fork() give EAGAIN", shortage.name()));
+    let (came, lost) = come_in_vain(experiment, &server);
     let calls = shortage.end(&server);
     // who is not answered has met it, however it is made
     if calls.map_or(lost == 0, |calls| calls == 0) && server.ended().is_none() {
         return not_observable("the process that listens calls no fork() for a client");
     }
-    let verdict = survived(lab, &mut server, "fork() failed with EAGAIN")?;
+    let verdict = survived(experiment, &mut server, "fork() failed with EAGAIN")?;
     if matches!(verdict, Verdict::Holds(_))
-        && let Some(more) = descriptors_lost(lab, &server, before, lost)
+        && let Some(more) = descriptors_lost(experiment, &server, before, lost)
     {
         drop(server);
         // they may be lost in any case, which is another check's
-        if lab.also_fails(descriptors)? {
+        if experiment.also_fails(descriptors)? {
             return Ok(verdict);
         }
         return fails_unless(
@@ -165,23 +168,23 @@ pub fn fork_fails(lab: &Experiment<'_>) -> Outcome {
 
 /// Clients who may have no answer: how many come, and how many have none. A server that counts its children must not
 /// count those who never were: the usual caps are 30 and 40.
-fn come_in_vain(lab: &Experiment<'_>, server: &Subject) -> (usize, usize) {
+fn come_in_vain(experiment: &Experiment<'_>, server: &Subject) -> (usize, usize) {
     let deadline = Instant::now() + Duration::from_secs(6);
     let (mut came, mut lost) = (0, 0);
     while came < 45 && Instant::now() < deadline {
-        let Ok(mut client) = Peer::dial(server.port, lab.timeout()) else { break };
-        client.send(lab.message());
-        let answer = client.read_until(Duration::from_millis(500), |bytes| lab.is_answer(bytes));
+        let Ok(mut client) = Peer::dial(server.port, experiment.timeout()) else { break };
+        client.send(experiment.message());
+        let answer = client.read_until(Duration::from_millis(500), |bytes| experiment.is_answer(bytes));
         came += 1;
-        lost += usize::from(!lab.is_answer(&answer.bytes));
+        lost += usize::from(!experiment.is_answer(&answer.bytes));
     }
-    lab.step(format!("{came} clients connect"));
+    experiment.step(format!("{came} clients connect"));
     (came, lost)
 }
 
 /// How many descriptors more are open for good than before, if they are those of clients that had no answer.
 fn descriptors_lost(
-    lab: &Experiment<'_>,
+    experiment: &Experiment<'_>,
     server: &Subject,
     before: Option<usize>,
     lost: usize,
@@ -189,7 +192,7 @@ fn descriptors_lost(
     let before = before?;
     let more = || system::descriptors(server.pid).map_or(0, |now| now.saturating_sub(before));
     let many = (lost / 2).max(5);
-    (!server.wait_until(lab.timeout(), || more() < many)).then(more)
+    (!server.wait_until(experiment.timeout(), || more() < many)).then(more)
 }
 
 /// What makes fork fail: a limit, which does not bind root, or strace.

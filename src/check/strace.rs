@@ -7,8 +7,8 @@ use std::time::Duration;
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 
-use crate::check::subject::{Subject, wait_until};
-use crate::check::system;
+use crate::subject::system;
+use crate::subject::{Subject, wait_until};
 
 /// The calls behind fork(), by any libc and on any processor.
 pub const FORK: &str = "?fork,?vfork,?clone,?clone3";

@@ -6,11 +6,16 @@ pub struct Text(pub Vec<u8>);
 
 impl Text {
     /// What the tutorial's client sends: a line, and NULs up to 255 bytes.
-    pub fn of_the_tutorial() -> Text {
-        let mut message = b"hello\n".to_vec();
-        message.resize(255, 0);
-        Text(message)
-    }
+    pub const OF_THE_TUTORIAL: &[u8] = &{
+        let mut message = [0; 255];
+        let line = b"hello\n";
+        let mut i = 0;
+        while i < line.len() {
+            message[i] = line[i];
+            i += 1;
+        }
+        message
+    };
 
     /// What a text with escapes stands for: one byte at least.
     ///

@@ -6,36 +6,39 @@ use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 
 use crate::check::experiment::Experiment;
-use crate::check::peer::Peer;
-use crate::check::subject::{Subject, pass};
 use crate::check::verdict::{Outcome, fails, fails_since, holds};
+use crate::subject::peer::Peer;
+use crate::subject::{Subject, pass};
 
 /// What all that survive have in common.
-pub fn survived(lab: &Experiment<'_>, server: &mut Subject, what: &str) -> Outcome {
+pub fn survived(experiment: &Experiment<'_>, server: &mut Subject, what: &str) -> Outcome {
     let expected = format!("the next client is served after {what}");
     // it may close its listening socket for a moment, so that clients go elsewhere meanwhile
-    let listens = server.wait_listening(lab.timeout());
+    let listens = server.wait_listening(experiment.timeout());
     if let Some(status) = server.ended() {
         server.may_end();
         return fails(expected, format!("the server has ended: {status}"));
     }
     if !listens {
-        return fails(expected, format!("it has not listened again within {:?}", lab.timeout()));
+        return fails(expected, format!("it has not listened again within {:?}", experiment.timeout()));
     }
-    match lab.converse(server) {
-        Some(answer) if lab.is_answer(&answer.bytes) => holds(format!("served the next client after {what}")),
+    match experiment.converse(server) {
+        Some(answer) if experiment.is_answer(&answer.bytes) => {
+            holds(format!("served the next client after {what}"))
+        }
         Some(answer) => fails(expected, answer.describe()),
         None => fails(expected, "connect() failed"),
     }
 }
 
 /// Signals and stops cut calls short, in the parent and in a child.
-pub fn interrupted_calls(lab: &Experiment<'_>) -> Outcome {
-    let mut server = lab.start_in_sight()?;
-    let greets = lab.greets(&server);
-    let mut client = lab.dial(&server)?;
+pub fn interrupted_calls(experiment: &Experiment<'_>) -> Outcome {
+    let mut server = experiment.start_in_sight()?;
+    let greets = experiment.greets(&server);
+    let mut client = experiment.dial(&server)?;
     server.wait_until(Duration::from_millis(300), || !server.is_at_rest());
-    lab.step("kill(SIGCHLD), kill(SIGSTOP), kill(SIGCONT), to the server and to its child, five times");
+    experiment
+        .step("kill(SIGCHLD), kill(SIGSTOP), kill(SIGCONT), to the server and to its child, five times");
     for _ in 0..5 {
         for child in server.descendants() {
             for signal in [Signal::SIGCHLD, Signal::SIGSTOP, Signal::SIGCONT] {
@@ -47,25 +50,28 @@ pub fn interrupted_calls(lab: &Experiment<'_>) -> Outcome {
         server.go_on();
         pass(Duration::from_millis(10));
     }
-    client.send(lab.message());
-    let answer = lab.hear(&server, &mut client);
-    if !greets && !lab.is_answer(&answer.bytes) {
+    client.send(experiment.message());
+    let answer = experiment.read_answer(&server, &mut client);
+    if !greets && !experiment.is_answer(&answer.bytes) {
         return fails("the child whose read() was interrupted answers", answer.describe());
     }
     drop(client);
-    survived(lab, &mut server, "SIGCHLD and stops, to parent and child")
+    survived(experiment, &mut server, "SIGCHLD and stops, to parent and child")
 }
 
 /// Clients that reset the connection, in the middle of their message or when they have said everything.
-pub fn reset_client(lab: &Experiment<'_>) -> Outcome {
-    let mut server = lab.start()?;
+pub fn reset_client(experiment: &Experiment<'_>) -> Outcome {
+    let mut server = experiment.start()?;
     // what clients leave that do not reset is another check's
-    let usual = processes_left(lab, &server, || (0..RESETS).for_each(|_| comes_and_goes(lab, &server)));
+    let usual =
+        processes_left(experiment, &server, || (0..RESETS).for_each(|_| comes_and_goes(experiment, &server)));
     for leave in LEAVES {
-        let left = processes_left(lab, &server, || {
-            (0..RESETS).filter_map(|_| lab.dial(&server).ok()).for_each(|peer| (leave.how)(lab, peer));
+        let left = processes_left(experiment, &server, || {
+            (0..RESETS)
+                .filter_map(|_| experiment.dial(&server).ok())
+                .for_each(|peer| (leave.how)(experiment, peer));
         });
-        lab.step(leave.step);
+        experiment.step(leave.step);
         if usual < RESETS && left >= RESETS && server.ended().is_none() {
             return fails_since(
                 "a child that outlives its client does the parent's work, or waits for ever: one more for each",
@@ -75,22 +81,22 @@ pub fn reset_client(lab: &Experiment<'_>) -> Outcome {
             );
         }
         // those who go late are not the next ones'
-        server.wait_until(lab.timeout(), || server.is_at_rest());
+        server.wait_until(experiment.timeout(), || server.is_at_rest());
     }
     // the reset is there before the first write(), and the end of file before the reset: that write() raises SIGPIPE
-    reset_while_stopped(lab, &server, 2, |peer| {
-        peer.send(lab.message());
+    reset_while_stopped(experiment, &server, 2, |peer| {
+        peer.send(experiment.message());
         peer.half_close();
     });
-    lab.step("two clients write(), shutdown(SHUT_WR), and reset, while the server is stopped");
-    survived(lab, &mut server, "resets")
+    experiment.step("two clients write(), shutdown(SHUT_WR), and reset, while the server is stopped");
+    survived(experiment, &mut server, "resets")
 }
 
 /// A client that ends its half when it has its answer, and sees the server end the other.
-fn comes_and_goes(lab: &Experiment<'_>, server: &Subject) {
-    let Ok(mut peer) = lab.dial(server) else { return };
-    peer.send(lab.message());
-    lab.hear(server, &mut peer);
+fn comes_and_goes(experiment: &Experiment<'_>, server: &Subject) {
+    let Ok(mut peer) = experiment.dial(server) else { return };
+    peer.send(experiment.message());
+    experiment.read_answer(server, &mut peer);
     peer.half_close();
     peer.read_until(Duration::from_millis(300), |_| false);
 }
@@ -115,8 +121,8 @@ const LEAVES: [Leave; 2] = [
         mend: "_exit() at each end of the child, if there is nothing to read too: it must not come back to accept()",
     },
     Leave {
-        how: |lab, mut peer| {
-            peer.send(&lab.message()[..lab.message().len().min(1)]);
+        how: |experiment, mut peer| {
+            peer.send(&experiment.message()[..experiment.message().len().min(1)]);
             peer.reset();
         },
         step: "five clients write() a byte, and reset the connection",
@@ -129,12 +135,12 @@ const LEAVES: [Leave; 2] = [
 const RESETS: usize = 5;
 
 /// How many processes are there for good, when something has happened, that were not before.
-fn processes_left(lab: &Experiment<'_>, server: &Subject, happens: impl FnOnce()) -> usize {
+fn processes_left(experiment: &Experiment<'_>, server: &Subject, happens: impl FnOnce()) -> usize {
     let before = server.busy_children();
     happens();
     server.wait_until(Duration::from_secs(1), || !server.has_work());
     let mut more = 0;
-    server.wait_until(lab.timeout(), || {
+    server.wait_until(experiment.timeout(), || {
         more = server.busy_children().saturating_sub(before);
         more < RESETS
     });
@@ -142,10 +148,15 @@ fn processes_left(lab: &Experiment<'_>, server: &Subject, happens: impl FnOnce()
 }
 
 /// Clients that connect, do something, and reset before the server accepts them.
-fn reset_while_stopped(lab: &Experiment<'_>, server: &Subject, clients: usize, does: impl Fn(&mut Peer)) {
+fn reset_while_stopped(
+    experiment: &Experiment<'_>,
+    server: &Subject,
+    clients: usize,
+    does: impl Fn(&mut Peer),
+) {
     server.stop();
     for _ in 0..clients {
-        if let Ok(mut peer) = Peer::dial(server.port, lab.timeout()) {
+        if let Ok(mut peer) = Peer::dial(server.port, experiment.timeout()) {
             does(&mut peer);
             peer.reset();
         }
@@ -154,9 +165,9 @@ fn reset_while_stopped(lab: &Experiment<'_>, server: &Subject, clients: usize, d
 }
 
 /// A client that is gone before the server accepts it.
-pub fn vanished_client(lab: &Experiment<'_>) -> Outcome {
-    let mut server = lab.start()?;
-    reset_while_stopped(lab, &server, 3, |_| {});
-    lab.step("three clients connect and reset while the server is stopped");
-    survived(lab, &mut server, "three clients that vanished before accept()")
+pub fn vanished_client(experiment: &Experiment<'_>) -> Outcome {
+    let mut server = experiment.start()?;
+    reset_while_stopped(experiment, &server, 3, |_| {});
+    experiment.step("three clients connect and reset while the server is stopped");
+    survived(experiment, &mut server, "three clients that vanished before accept()")
 }

@@ -4,7 +4,7 @@
 
 use libc::{SOCK_STREAM, c_int};
 
-use crate::client::To;
+use crate::client::options::To;
 use crate::ffi::c::{AF_INET, close, connect, inet_addr, recv, send, socket};
 use crate::ffi::{htons, sockaddr_in};
 use crate::stdio::{fwrite, printf, puts};

@@ -4,7 +4,7 @@
 
 use libc::{SOCK_STREAM, c_int};
 
-use crate::client::To;
+use crate::client::options::To;
 use crate::ffi::c::{AF_INET, connect, inet_addr, send, socket};
 use crate::ffi::{htons, sockaddr_in};
 use crate::stdio::{printf, puts};

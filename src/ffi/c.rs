@@ -10,7 +10,9 @@ use std::ptr;
 use libc::{in_addr_t, sa_family_t, sockaddr_in, socklen_t, ssize_t};
 use nix::sys::signal::{SaFlags, Signal};
 
-use super::{ADDRESS_LEN, Handler, Hostent, c_inet_addr};
+use super::names::{Hostent, c_inet_addr};
+use super::signals::{Handler, set_action};
+use super::sockets::ADDRESS_LEN;
 
 /// `AF_INET` as `sin_family` holds it.
 pub const AF_INET: sa_family_t = libc::AF_INET as sa_family_t;
@@ -147,7 +149,7 @@ pub fn close(fd: c_int) -> c_int {
 ///
 /// <https://pubs.opengroup.org/onlinepubs/9799919799/functions/fork.html>
 pub fn fork() -> c_int {
-    // SAFETY: the program has one thread, so the child holds no lock that another thread had taken.
+    // SAFETY: the process has one thread, which prise::main has made sure of: no lock of another is copied.
     unsafe { libc::fork() }
 }
 
@@ -158,7 +160,7 @@ pub fn fork() -> c_int {
 ///
 /// <https://pubs.opengroup.org/onlinepubs/9799919799/functions/sigaction.html>
 pub fn sigaction(signal: Signal, handler: Handler, flags: SaFlags) -> c_int {
-    super::set_action(signal, handler, flags).map_or(-1, |()| 0)
+    set_action(signal, handler, flags).map_or(-1, |()| 0)
 }
 
 /// A dotted quad as an address in network byte order: `in_addr_t inet_addr(const char *)`. What is none gives

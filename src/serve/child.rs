@@ -4,13 +4,12 @@ use std::ffi::{CStr, CString, OsStr};
 use std::fs::File;
 use std::io::Read;
 use std::net::SocketAddr;
-use std::os::fd::{AsRawFd, OwnedFd};
+use std::os::fd::OwnedFd;
 use std::os::unix::ffi::OsStrExt;
 use std::path::PathBuf;
 
 use nix::errno::Errno;
 use nix::sys::signal::{SigSet, SigmaskHow, sigprocmask};
-use nix::sys::socket::{SockaddrStorage, getsockname};
 use nix::sys::stat::{SFlag, stat};
 use nix::sys::wait::waitpid;
 use nix::unistd::{
@@ -18,13 +17,15 @@ use nix::unistd::{
     setsid, write,
 };
 
-use crate::error::Exit;
+use crate::addresses::local_address;
+use crate::error::{Exit, strerror};
 use crate::ffi::{
     _exit, Allowance, Strings, become_user, closefrom_3, default_disposition, execve, fork, no_new_privs,
     setrlimit, term_with_parent,
 };
-use crate::serve::parent::BACK_OFF;
-use crate::serve::{env, listener, log, tutorial};
+use crate::serve::client::Client;
+use crate::serve::pause::BACK_OFF;
+use crate::serve::{builtin, env, log};
 
 /// So often is it tried to execute a program for which something is missing: [`BACK_OFF`] apart, for five seconds. It
 /// cannot be for ever: those who wait count as processes of their user, and would keep each other waiting.
@@ -32,12 +33,14 @@ const EXEC_TRIES: u32 = 50;
 
 /// What a child is made of.
 pub struct Recipe {
-    /// The program and its arguments; none is the tutorial's child.
+    /// The program and its arguments; none is the built-in child.
     pub program: Strings,
     /// The files that the program may be, the first one first.
     pub files: Vec<CString>,
     /// The environment; what it says of the connection is written before fork.
     pub environment: Strings,
+    /// The part of it that tells of the connection.
+    pub connection: String,
     /// The signals whose disposition here is not the default: few, where setting all would be thirty calls.
     pub signals: Vec<i32>,
     /// What its stderr is, where the server's is another.
@@ -71,11 +74,14 @@ pub struct Identity {
 type Step = (&'static str, Errno);
 
 impl Recipe {
-    /// Write down what the program is to know of a connection.
-    pub fn note(&mut self, client: &OwnedFd, peer: SocketAddr, local: Option<SocketAddr>) {
+    /// Write down what the program is to know of a client; `local` is where all clients connect to, if that is one
+    /// place.
+    pub fn describe(&mut self, client: &Client, local: Option<SocketAddr>) {
         if !self.files.is_empty() {
-            let local = local.or_else(|| local_address(client));
-            self.environment.set_more(|entries| env::of_connection(entries, peer, local));
+            let local = client.local.or(local).or_else(|| local_address(&client.socket).ok());
+            self.connection.clear();
+            env::of_connection(&mut self.connection, client.address, local);
+            self.environment.set_more(&self.connection);
         }
     }
 }
@@ -83,12 +89,12 @@ impl Recipe {
 /// Become what serves the client. A step that fails ends the child: its client is closed, the log says why.
 pub fn become_child(recipe: &Recipe, client: OwnedFd) -> ! {
     let (step, errno) = match prepare(recipe, client) {
-        Ok(()) if recipe.files.is_empty() => tutorial::serve(),
+        Ok(()) if recipe.files.is_empty() => builtin::serve(),
         Ok(()) => ("exec", run(recipe)),
         Err(failed) => failed,
     };
     log::outlive_it();
-    log::failed(std::process::id(), step, errno::Errno(errno as i32));
+    log::failed(std::process::id(), step, strerror(errno));
     _exit(match (step, errno) {
         ("exec", Errno::ENOENT | Errno::ENOTDIR) => Exit::NotFound,
         ("exec", _) => Exit::CannotRun,
@@ -197,12 +203,6 @@ fn runs(file: &CStr) -> Result<(), Errno> {
     let mode = SFlag::from_bits_truncate(stat(file)?.st_mode) & SFlag::S_IFMT;
     access(file, AccessFlags::X_OK)?;
     if mode == SFlag::S_IFREG { Ok(()) } else { Err(Errno::EACCES) }
-}
-
-/// Where the client's connection arrived.
-fn local_address(client: &OwnedFd) -> Option<SocketAddr> {
-    let address: SockaddrStorage = getsockname(client.as_raw_fd()).ok()?;
-    listener::std_address(&address)
 }
 
 /// Execute the program. Returns why that failed; what may be there again soon is waited for.

@@ -8,6 +8,7 @@ use nix::errno::Errno;
 use nix::sys::signal::{Signal, kill, killpg};
 use nix::unistd::{Pid, getpgid};
 
+use crate::error::strerror;
 use crate::serve::limits::Source;
 use crate::serve::log;
 use crate::serve::table::Table;
@@ -25,8 +26,8 @@ pub const MOST: usize = 1 << 22;
 /// A child that serves a client.
 #[derive(Clone, Copy)]
 pub struct Child {
-    /// Its client.
-    pub peer: SocketAddr,
+    /// The address of its client.
+    pub client: SocketAddr,
     /// The client's source, for the limits.
     pub source: Source,
     /// Since when.
@@ -90,7 +91,7 @@ impl Children {
     }
 
     /// A child was born.
-    pub fn add(&mut self, pid: i32, peer: SocketAddr, now: Instant) {
+    pub fn add(&mut self, pid: i32, client: SocketAddr, now: Instant) {
         let serial = self.born;
         self.born += 1;
         if self.timeout.is_some() {
@@ -98,10 +99,10 @@ impl Children {
         }
         // a number that comes again is nobody's group any more
         self.kills.retain(|kill| kill.pid != pid);
-        let source = Source::of(peer.ip());
+        let source = Source::of(client.ip());
         let known = self
             .alive
-            .insert(pid, Child { peer, source, begun: now, serial, told: false, untouchable: false });
+            .insert(pid, Child { client, source, begun: now, serial, told: false, untouchable: false });
         debug_assert!(known, "there are no more children than may be");
     }
 
@@ -159,7 +160,7 @@ impl Children {
                 // it has ended in the meantime
                 Err(Errno::ESRCH) => {}
                 Err(errno) => {
-                    log::failed(due.pid as u32, "kill", errno::Errno(errno as i32));
+                    log::failed(due.pid as u32, "kill", strerror(errno));
                     if let Some(child) = self.alive.get_mut(due.pid) {
                         child.untouchable = true;
                     }

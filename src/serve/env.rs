@@ -36,8 +36,8 @@ pub fn base(clear: bool) -> Vec<CString> {
 }
 
 /// What is known of a connection: entries, each with its NUL.
-pub fn of_connection(entries: &mut String, peer: SocketAddr, local: Option<SocketAddr>) {
-    let (ip, port) = (peer.ip(), peer.port());
+pub fn of_connection(entries: &mut String, client: SocketAddr, local: Option<SocketAddr>) {
+    let (ip, port) = (client.ip(), client.port());
     // a String takes everything
     let _ = write!(entries, "PROTO=TCP\0TCPREMOTEIP={ip}\0TCPREMOTEPORT={port}\0");
     let _ = write!(entries, "REMOTE_ADDR={ip}\0REMOTE_PORT={port}\0");

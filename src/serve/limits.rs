@@ -8,6 +8,8 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::str::FromStr;
 use std::time::Duration;
 
+use crate::options::digits;
+
 /// How many entries one call looks at to forget them, so that none takes long, even after a flood.
 const AT_ONCE: usize = 64;
 
@@ -80,10 +82,9 @@ impl FromStr for Rate {
     }
 }
 
-/// A number of digits alone (parse takes a sign, too), and not zero.
+/// A number that is not zero.
 fn positive<N: FromStr + Default + PartialEq>(text: &str) -> Option<N> {
-    let number = text.bytes().all(|byte| byte.is_ascii_digit()).then(|| text.parse().ok())??;
-    (number != N::default()).then_some(number)
+    digits(text).filter(|number| *number != N::default())
 }
 
 /// Why a client is not admitted.

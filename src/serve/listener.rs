@@ -1,7 +1,7 @@
 //! The listening socket: made here, or handed over by who started us (LISTEN_FDS).
 
 use std::fmt::{self, Display, Formatter};
-use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, SocketAddrV6};
+use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr, SocketAddrV6};
 use std::os::fd::{AsRawFd, OwnedFd};
 use std::str::FromStr;
 
@@ -9,12 +9,13 @@ use nix::errno::Errno;
 use nix::fcntl::{FcntlArg, FdFlag, OFlag, fcntl};
 use nix::net::if_::if_nametoindex;
 use nix::sys::socket::{
-    AddressFamily, SockFlag, SockType, SockaddrStorage, bind, getsockname, getsockopt, setsockopt, socket,
-    sockopt,
+    AddressFamily, SockFlag, SockType, SockaddrStorage, bind, getsockopt, setsockopt, socket, sockopt,
 };
 
-use crate::error::Error;
+use crate::addresses::{local_address, unmapped};
+use crate::error::{Error, system};
 use crate::ffi::{gethostbyname, hstrerror, inherited, listen};
+use crate::options::digits;
 
 /// Where to listen: `[HOST:]PORT`.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -38,10 +39,13 @@ impl FromStr for Address {
         if text.ends_with(']') {
             return Err(format!("a port is missing: {text}:PORT"));
         }
-        if port.is_empty() || !port.bytes().all(|byte| byte.is_ascii_digit()) {
-            return Err("a port is a number from 0 to 65535, after HOST: if there is one".into());
-        }
-        let port = port.parse().map_err(|_| format!("{port} is more than 65535, the highest port"))?;
+        let port = match digits::<u16>(port) {
+            Some(port) => port,
+            None if !port.is_empty() && port.bytes().all(|byte| byte.is_ascii_digit()) => {
+                return Err(format!("{port} is more than 65535, the highest port"));
+            }
+            None => return Err("a port is a number from 0 to 65535, after HOST: if there is one".into()),
+        };
         match host {
             Some("") => Err("nothing stands before the colon".into()),
             Some(host) if host.contains(':') && !(host.starts_with('[') && host.ends_with(']')) => {
@@ -61,7 +65,7 @@ impl Display for Address {
 impl Address {
     /// Whether this address is what was asked for; a port alone may be on any address of this machine.
     fn is_met_by(&self, bound: SocketAddr) -> Result<bool, Error> {
-        let host = self.host.is_none() || plain(self.resolve()?).ip() == bound.ip();
+        let host = self.host.is_none() || unmapped(self.resolve()?).ip() == bound.ip();
         Ok(host && (self.port == 0 || self.port == bound.port()))
     }
 
@@ -88,9 +92,8 @@ impl Address {
 
 /// The interface in which a link-local address stands, by its name or its number.
 fn scope(zone: &str) -> Result<u32, Error> {
-    let number = zone.bytes().all(|byte| byte.is_ascii_digit()).then(|| zone.parse().ok()).flatten();
     let named = || if_nametoindex(zone).ok();
-    number.or_else(named).ok_or_else(|| Error::Denied(format!("there is no interface '{zone}'")))
+    digits(zone).or_else(named).ok_or_else(|| Error::Denied(format!("there is no interface '{zone}'")))
 }
 
 /// A socket that listens and does not block.
@@ -118,11 +121,11 @@ pub fn open(asked: Option<&Address>, backlog: i32) -> Result<Listener, Error> {
             return Err(Error::Denied(why.into()));
         }
     };
-    let system = |what: &'static str| move |errno| Error::System(what.into(), errno);
     fcntl(&socket, FcntlArg::F_SETFL(OFlag::O_NONBLOCK)).map_err(system("fcntl"))?;
-    let address: SockaddrStorage = getsockname(socket.as_raw_fd()).map_err(system("getsockname"))?;
-    let address =
-        std_address(&address).ok_or_else(|| Error::Denied("the socket is not one of TCP".into()))?;
+    let address = local_address(&socket).map_err(|errno| match errno {
+        Errno::EAFNOSUPPORT => Error::Denied("the socket is not one of TCP".into()),
+        errno => system("getsockname")(errno),
+    })?;
     if is_handed
         && let Some(asked) = asked
         && !asked.is_met_by(address)?
@@ -172,23 +175,6 @@ fn handed_over() -> Result<Option<OwnedFd>, Error> {
         Ok(false) | Err(Errno::ENOTSOCK) => {
             Err(Error::Denied("LISTEN_FDS=1, and descriptor 3 is not a listening socket".into()))
         }
-        Err(errno) => Err(Error::System("getsockopt".into(), errno)),
-    }
-}
-
-/// An address as std has it. IPv4 that comes by an IPv6 socket is IPv4.
-pub fn std_address(address: &SockaddrStorage) -> Option<SocketAddr> {
-    let v4 = address.as_sockaddr_in().map(|v4| SocketAddr::from((v4.ip(), v4.port())));
-    v4.or_else(|| address.as_sockaddr_in6().map(|v6| SocketAddr::from((v6.ip(), v6.port())))).map(plain)
-}
-
-/// The IPv4 address within an IPv6 address that maps it.
-pub fn plain(address: SocketAddr) -> SocketAddr {
-    match address.ip() {
-        IpAddr::V6(v6) => match v6.to_ipv4_mapped() {
-            Some(v4) => (v4, address.port()).into(),
-            None => (v6, address.port()).into(),
-        },
-        IpAddr::V4(_) => address,
+        Err(errno) => Err(system("getsockopt")(errno)),
     }
 }

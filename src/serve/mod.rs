@@ -3,9 +3,10 @@
 //! One parent that accepts, forks and reaps, and never reads what a client sends (but for a proxy's header);
 //! one child for each client, with no shell and no relay in between.
 
-mod announced;
+mod builtin;
 mod child;
 mod children;
+mod client;
 mod counters;
 mod env;
 mod hangup;
@@ -14,137 +15,49 @@ mod listener;
 mod log;
 mod network;
 mod notify;
+mod options;
 mod parent;
 mod pause;
+mod proxied;
 pub mod proxy;
 mod reaper;
+mod signals;
 mod stop;
 mod table;
-mod tutorial;
 
 use std::ffi::{CString, OsString};
 use std::os::unix::ffi::OsStrExt;
-use std::path::PathBuf;
-use std::time::Duration;
 
+use nix::errno::Errno;
 use nix::fcntl::{OFlag, open};
 use nix::sys::stat::Mode;
 use nix::unistd::{Group, User, geteuid, getpid};
 
-pub use self::listener::Address;
-use self::listener::Listener;
-pub use self::network::Network;
-pub use self::reaper::Kind as ReaperKind;
-
 use self::child::{Identity, Recipe};
-use self::limits::Rate;
+use self::listener::Listener;
+pub use self::options::Options;
 use self::parent::Parent;
-use crate::error::{Error, Exit};
-use crate::ffi::{Allowance, Strings, getgrouplist, malloc_trim};
-
-/// What is asked of a server, as it is asked.
-pub struct Request {
-    /// Where to listen; none, where a socket is handed over.
-    pub address: Option<Address>,
-    /// The program and its arguments; none for the tutorial's child.
-    pub program: Vec<OsString>,
-    /// How many clients may wait to be accepted.
-    pub backlog: i32,
-    /// How many children there may be.
-    pub max_children: usize,
-    /// How many clients a source may have.
-    pub per_ip: Option<u32>,
-    /// How many clients of a source may come in a time.
-    pub rate: Option<Rate>,
-    /// How long a client may be served.
-    pub timeout: Option<Duration>,
-    /// End a child whose client has wholly gone.
-    pub hangup: bool,
-    /// How long children may go on when the server stops.
-    pub grace: Duration,
-    /// `NAME[:GROUP]`
-    pub user: Option<String>,
-    /// Where the children's file tree begins.
-    pub chroot: Option<PathBuf>,
-    /// Whether exec may give children more rights.
-    pub no_new_privs: bool,
-    /// What children are allowed less of.
-    pub allowances: Vec<(Allowance, u64)>,
-    /// Start children with an empty environment.
-    pub clear_env: bool,
-    /// The networks whose connections begin with a PROXY header.
-    pub proxies: Vec<Network>,
-    /// How children are reaped.
-    pub reaper: ReaperKind,
-}
-
-/// The same, as the parent needs it.
-pub struct Options {
-    max_children: usize,
-    per_ip: Option<u32>,
-    rate: Option<Rate>,
-    timeout: Option<Duration>,
-    hangup: bool,
-    grace: Duration,
-    proxies: Vec<Network>,
-    reaper: ReaperKind,
-    recipe: Recipe,
-}
+use crate::error::{Error, Exit, strerror, system};
+use crate::ffi::{Strings, getgrouplist, malloc_trim};
+use crate::options::digits;
 
 /// `prise serve`
 ///
 /// # Errors
 /// [`Error::Denied`] and [`Error::System`], before anybody is served.
-pub fn main(request: Request) -> Result<Exit, Error> {
-    let (program, files) = program(&request)?;
-    if (request.user.is_some() || request.chroot.is_some()) && !geteuid().is_root() {
+pub fn main(options: Options) -> Result<Exit, Error> {
+    if (options.user.is_some() || options.chroot.is_some()) && !geteuid().is_root() {
         return Err(Error::Denied("only root may use --user and --chroot".into()));
     }
-    let identity = request.user.as_deref().map(identity).transpose()?;
-    let mut recipe = Recipe {
-        program: Strings::new(program),
-        files,
-        environment: Strings::new(env::base(request.clear_env)),
-        signals: Vec::new(), // the parent knows which, once it has set its own
-        log: None,
-        chroot: request.chroot,
-        allowances: request.allowances,
-        identity,
-        no_new_privs: request.no_new_privs,
-        own_session: has_terminal(),
-        server: getpid(),
-    };
-    match child::rehearse(&recipe) {
-        None => {}
-        Some((step, errno)) => {
-            let why = errno::Errno(errno as i32);
-            let name = request.program.first().map(|name| name.to_string_lossy()).unwrap_or_default();
-            return Err(Error::Denied(match (step.as_str(), &recipe.chroot) {
-                ("exec", _) if name.is_empty() => format!("no program has an empty name: {why}"),
-                ("exec", _) => format!("{name}: {why}"),
-                ("chroot", Some(folder)) => {
-                    format!("no child could begin: chroot {}: {why}", folder.display())
-                }
-                _ => format!("no child could begin: {step}: {why}"),
-            }));
-        }
+    let mut recipe = recipe(&options)?;
+    if let Some((step, errno)) = child::rehearse(&recipe) {
+        return Err(cannot_begin(&options, &step, errno));
     }
-    let Listener { socket, address, local } = listener::open(request.address.as_ref(), request.backlog)?;
-    log::count_lost().map_err(|errno| Error::System("mmap".into(), errno))?;
+    let Listener { socket, address, local } = listener::open(options.address.as_ref(), options.backlog)?;
+    log::count_lost().map_err(system("mmap"))?;
     recipe.log = log::never_wait();
-    let options = Options {
-        max_children: request.max_children,
-        per_ip: request.per_ip,
-        rate: request.rate,
-        timeout: request.timeout,
-        hangup: request.hangup,
-        grace: request.grace,
-        proxies: request.proxies,
-        reaper: request.reaper,
-        recipe,
-    };
-    let cap = options.max_children;
-    let parent = Parent::new(options, socket, local)?;
+    let cap = options.cap();
+    let parent = Parent::new(options, recipe, socket, local)?;
     log::listening(address, std::process::id(), cap);
     log::address(address);
     notify::ready();
@@ -152,9 +65,40 @@ pub fn main(request: Request) -> Result<Exit, Error> {
     Ok(parent.run())
 }
 
+/// What each child is made of.
+fn recipe(options: &Options) -> Result<Recipe, Error> {
+    let (program, files) = program(&options.program)?;
+    Ok(Recipe {
+        program: Strings::new(program),
+        files,
+        environment: Strings::new(env::base(options.clear_env)),
+        connection: String::new(),
+        signals: Vec::new(), // the parent knows which, once it has set its own
+        log: None,
+        chroot: options.chroot.clone(),
+        allowances: options.allowances(),
+        identity: options.user.as_deref().map(identity).transpose()?,
+        no_new_privs: options.no_new_privs,
+        own_session: has_terminal(),
+        server: getpid(),
+    })
+}
+
+/// The rehearsal has failed at a step.
+fn cannot_begin(options: &Options, step: &str, errno: Errno) -> Error {
+    let why = strerror(errno);
+    let name = options.program.first().map(|name| name.to_string_lossy()).unwrap_or_default();
+    Error::Denied(match (step, &options.chroot) {
+        ("exec", _) if name.is_empty() => format!("no program has an empty name: {why}"),
+        ("exec", _) => format!("{name}: {why}"),
+        ("chroot", Some(folder)) => format!("no child could begin: chroot {}: {why}", folder.display()),
+        _ => format!("no child could begin: {step}: {why}"),
+    })
+}
+
 /// The program's words, and the files that it may be.
-fn program(request: &Request) -> Result<(Vec<CString>, Vec<CString>), Error> {
-    let words = request.program.iter().map(|word| CString::new(word.as_bytes()));
+fn program(words: &[OsString]) -> Result<(Vec<CString>, Vec<CString>), Error> {
+    let words = words.iter().map(|word| CString::new(word.as_bytes()));
     let words: Vec<CString> = words
         .collect::<Result<_, _>>()
         .map_err(|_| Error::Denied("a NUL in the program's arguments".into()))?;
@@ -191,12 +135,11 @@ fn identity(name: &str) -> Result<Identity, Error> {
         return Ok(Identity { uid, gid, groups: vec![gid] });
     };
     let c_name = CString::new(user.name).map_err(|_| none("user", user_name))?;
-    let groups = getgrouplist(&c_name, gid).map_err(|errno| Error::System("getgrouplist".into(), errno))?;
+    let groups = getgrouplist(&c_name, gid).map_err(system("getgrouplist"))?;
     Ok(Identity { uid: user.uid.as_raw(), gid, groups })
 }
 
 /// A user's or a group's number. The highest stands for none, in setuid(2) and its kin.
 fn number(text: &str) -> Option<u32> {
-    let number = text.bytes().all(|byte| byte.is_ascii_digit()).then(|| text.parse().ok())??;
-    (number != u32::MAX).then_some(number)
+    digits(text).filter(|number| *number != u32::MAX)
 }

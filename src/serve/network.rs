@@ -3,6 +3,8 @@
 use std::net::IpAddr;
 use std::str::FromStr;
 
+use crate::options::digits;
+
 /// A network: `192.0.2.0/24`, `2001:db8::/32`; an address alone is a network of one.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Network {
@@ -20,10 +22,7 @@ impl FromStr for Network {
         };
         let address: IpAddr = address.parse().map_err(|_| format!("{address} is not an address"))?;
         let longest = if address.is_ipv4() { 32 } else { 128 };
-        // parse() alone takes a sign
-        let number =
-            |text: &str| text.bytes().all(|byte| byte.is_ascii_digit()).then(|| text.parse().ok())?;
-        let prefix = match prefix.map(number) {
+        let prefix = match prefix.map(digits) {
             None => longest,
             Some(Some(prefix)) if prefix <= longest => prefix,
             Some(_) => return Err(format!("a prefix of {address} is a number from 0 to {longest}")),

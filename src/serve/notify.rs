@@ -9,6 +9,7 @@ use nix::sys::socket::{
 };
 use nix::sys::time::{TimeVal, TimeValLike};
 
+use crate::error::strerror;
 use crate::serve::log;
 
 /// How long the datagram that says READY=1 may wait for room: whoever waits for it waits for nothing else.
@@ -30,7 +31,7 @@ fn notify(state: &str, how: MsgFlags) {
         return;
     }
     if let Err(errno) = send(name.as_bytes(), state, how) {
-        log::failed(std::process::id(), "notify", errno::Errno(errno as i32));
+        log::failed(std::process::id(), "notify", strerror(errno));
     }
 }
 

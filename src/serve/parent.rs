@@ -6,71 +6,61 @@ use std::collections::VecDeque;
 use std::fmt::Display;
 use std::net::SocketAddr;
 use std::os::fd::{AsRawFd, OwnedFd};
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use nix::errno::Errno;
-use nix::sys::signal::{SigSet, SigmaskHow, Signal, raise, sigprocmask};
+use nix::sys::signal::{SigSet, Signal, raise};
 use nix::sys::socket::{getsockopt, sockopt};
 use nix::unistd::{ForkResult, Pid};
 
-use crate::error::{Error, Exit};
+use crate::addresses::unmapped;
+use crate::error::{Error, Exit, strerror, system};
 use crate::ffi::{
-    self, Ended, Handler, Unforked, accept4, child_noted, fork, ppoll, sigaction, status_asked, stop_asked,
-    stops_asked,
+    self, Ended, Unforked, accept4, child_noted, fork, ppoll, status_asked, stop_asked, stops_asked,
 };
-use crate::serve::announced::{Announced, Told};
-use crate::serve::child::become_child;
+use crate::serve::child::{Recipe, become_child};
 use crate::serve::children::{Children, MOST};
+use crate::serve::client::Client;
 use crate::serve::counters::Counters;
 use crate::serve::hangup::Hangups;
 use crate::serve::limits::{Limits, Source};
-use crate::serve::listener::plain;
-use crate::serve::pause::Pauses;
-use crate::serve::reaper::{Reaper, Room};
+use crate::serve::options::Options;
+use crate::serve::pause::{BACK_OFF, Pauses};
+use crate::serve::proxied::{Outcome, ProxiedClient};
+use crate::serve::reaper::Reaper;
 use crate::serve::stop::{Step, Stop};
-use crate::serve::{Options, log, notify};
+use crate::serve::{log, notify, signals};
 
-/// How long exhaustion is waited out before the next try.
-pub const BACK_OFF: Duration = Duration::from_millis(100);
 /// So many clients are accepted before the loop looks around.
 const BATCH: usize = 32;
 /// So many children that have ended are reaped before the loop looks at them.
 const AT_ONCE: usize = 256;
-/// Signals are let in by the first wait after so many waits and clients.
-const UNHEARD: usize = 8;
-
-/// A client that is known, and has no child yet.
-struct Client {
-    socket: OwnedFd,
-    peer: SocketAddr,
-    /// Where it arrived, if the proxy has said so.
-    local: Option<SocketAddr>,
-}
 
 /// The one process that accepts. What it writes to between two forks is copied for each child: most of that is
 /// one page.
 #[repr(align(4096))]
 pub struct Parent {
     options: Options,
+    recipe: Recipe,
     listener: Option<OwnedFd>,
     /// A client waits there, as the last wait has seen.
     ready: bool,
     /// Where all clients connect to; none where that differs from one to the next.
     local: Option<SocketAddr>,
-    /// Waits and clients since signals were last let in.
-    unheard: usize,
+    turns: signals::Turns,
     children: Children,
     /// None where there are none.
     limits: Option<Limits>,
-    reaper: Room,
+    reaper: Reaper,
     hangups: Option<Hangups>,
-    announced: Vec<Announced>,
+    /// Clients whose proxy's header has not come whole yet.
+    proxied: Vec<ProxiedClient>,
     /// Clients for whom fork has failed: they were accepted, and are not dropped.
     waiting: VecDeque<Client>,
     pauses: Pauses,
     stop: Option<Stop>,
-    /// The socket listens no more, and nobody has asked for that.
-    deaf: bool,
+    /// The socket listens no more, though nobody asked this server to stop.
+    listener_lost: bool,
     counters: Counters,
     /// Written to in each wait, and in memory that children do not have: no page of it is copied for them.
     polled: Unforked<libc::pollfd>,
@@ -78,60 +68,43 @@ pub struct Parent {
     ended: Unforked<Ended>,
 }
 
-/// The signals that the loop looks at.
-const SIGNALS: [(Signal, Handler); 6] = [
-    (Signal::SIGCHLD, Handler::NoteChild),
-    (Signal::SIGUSR1, Handler::NoteStatus),
-    (Signal::SIGTERM, Handler::NoteStop),
-    (Signal::SIGINT, Handler::NoteStop),
-    (Signal::SIGQUIT, Handler::NoteStop),
-    (Signal::SIGHUP, Handler::NoteStop),
-];
-
 impl Parent {
     /// With a socket that listens, and where all clients connect to, if that is one place.
     ///
     /// # Errors
     /// [`Error::System`]
     pub fn new(
-        mut options: Options,
+        options: Options,
+        mut recipe: Recipe,
         listener: OwnedFd,
         local: Option<SocketAddr>,
     ) -> Result<Box<Parent>, Error> {
-        let system = |what: &'static str| move |errno| Error::System(what.into(), errno);
-        let mut blocked = SigSet::empty();
-        for (signal, handler) in SIGNALS {
-            // nohup means it
-            if signal != Signal::SIGHUP || !ffi::is_ignored(signal) {
-                sigaction(signal, handler).map_err(system("sigaction"))?;
-            }
-            blocked.add(signal);
-        }
-        sigprocmask(SigmaskHow::SIG_BLOCK, Some(&blocked), None).map_err(system("sigprocmask"))?;
-        options.recipe.signals = ffi::not_at_default();
+        signals::block()?;
+        recipe.signals = ffi::not_at_default();
         // who started us may have left us children that have ended: their signals are over
         raise(Signal::SIGCHLD).map_err(system("raise"))?;
         let hangups = options.hangup.then(Hangups::new).transpose().map_err(system("epoll_create"))?;
-        let most = options.max_children.min(MOST);
+        let most = options.cap().min(MOST);
         Ok(Box::new(Parent {
             listener: Some(listener),
             ready: false,
             local,
-            unheard: 0,
+            turns: signals::Turns::default(),
             children: Children::new(most, options.timeout).map_err(system("mmap"))?,
             limits: (options.per_ip.is_some() || options.rate.is_some())
                 .then(|| Limits::new(options.per_ip, options.rate)),
-            reaper: Room::of(options.reaper),
+            reaper: Reaper::new(options.reaper),
             hangups,
-            announced: Vec::new(),
+            proxied: Vec::new(),
             waiting: VecDeque::new(),
             pauses: Pauses::default(),
             stop: None,
-            deaf: false,
+            listener_lost: false,
             counters: Counters::begin(),
             polled: Unforked::with_room(2 * most + 2).map_err(system("mmap"))?,
             ended: Unforked::with_room(AT_ONCE).map_err(system("mmap"))?,
             options,
+            recipe,
         }))
     }
 
@@ -142,7 +115,7 @@ impl Parent {
             self.heed_signals(now);
             self.reap(now);
             self.children.act(now);
-            self.hear_proxies(now);
+            self.read_proxy_headers(now);
             self.serve_waiting(now);
             self.accept(now);
             if self.stop.is_some() && self.children.is_empty() && self.without_child() == 0 {
@@ -151,16 +124,16 @@ impl Parent {
             self.wait();
         }
         log::stopped(&self.counters);
-        if self.deaf { Exit::System } else { Exit::Success }
+        if self.listener_lost { Exit::System } else { Exit::Success }
     }
 
     fn cap(&self) -> usize {
-        self.options.max_children
+        self.options.cap()
     }
 
     /// Clients that were accepted, and have no child yet.
     fn without_child(&self) -> usize {
-        self.announced.len() + self.waiting.len()
+        self.proxied.len() + self.waiting.len()
     }
 
     // ---- wait ----
@@ -176,26 +149,27 @@ impl Parent {
         let listeners = fds.len();
         fds.extend(self.hangups.iter().flat_map(Hangups::polled));
         let hangups = listeners..fds.len();
-        fds.extend(self.announced.iter().map(|announced| readable(&announced.client)));
+        fds.extend(self.proxied.iter().map(|client| readable(client.socket())));
         let timeout = self.due(now).map(|due| due.saturating_duration_since(now));
-        let mut blind = false;
+        let mut failed = false;
         match ppoll(&mut self.polled, timeout, &SigSet::empty()) {
             Ok(()) => {
                 self.ready = self.polled[..listeners].iter().any(|polled| polled.revents != 0);
-                self.let_signals_in_by_turns();
+                let has_limits = self.limits.is_some();
+                self.turns.wait_ended(self.children.len(), self.options.cap(), has_limits);
             }
             // a signal has come, which is what the loop looks at first
-            Err(Errno::EINTR) => self.unheard = 0,
+            Err(Errno::EINTR) => self.turns.came(),
             // ENOMEM, or what no loop should meet without a rest; clients and signals may have come all the same
             Err(_) => {
                 std::thread::sleep(BACK_OFF);
-                blind = true;
+                failed = true;
                 self.ready = true;
-                let_signals_in();
+                signals::let_in();
             }
         }
-        for (announced, polled) in self.announced.iter_mut().zip(&self.polled[hangups.end..]) {
-            announced.ready = blind || polled.revents != 0;
+        for (client, polled) in self.proxied.iter_mut().zip(&self.polled[hangups.end..]) {
+            client.set_ready(failed || polled.revents != 0);
         }
         let now = Instant::now();
         for (serial, pid) in self.hangups.iter_mut().flat_map(|set| set.gone(&self.polled[hangups.clone()])) {
@@ -210,22 +184,11 @@ impl Parent {
         let pause = self.pauses.until().filter(|_| tries);
         let grace = self.stop.as_ref().and_then(Stop::grace_ends);
         let hangups = self.hangups.as_ref().and_then(Hangups::look_again).map(|time| now + time);
-        let proxies = self.announced.iter().map(|announced| announced.deadline).min();
+        let proxies = self.proxied.iter().map(ProxiedClient::deadline).min();
         [pause, grace, hangups, proxies, self.children.due(), self.reaper.due()].into_iter().flatten().min()
     }
 
     // ---- signals ----
-
-    /// Where a descriptor is ready, ppoll lets no signal in, and a busy listener would keep all of them out. They
-    /// are let in now and then: children that end in between share one, unless a limit waits for each.
-    fn let_signals_in_by_turns(&mut self) {
-        self.unheard += 1;
-        let few = self.unheard < UNHEARD && self.children.len() + UNHEARD < self.cap();
-        if !few || self.limits.is_some() {
-            self.unheard = 0;
-            let_signals_in();
-        }
-    }
 
     fn heed_signals(&mut self, now: Instant) {
         if status_asked() {
@@ -282,7 +245,7 @@ impl Parent {
             limits.release(child.source);
         }
         self.counters.ended += 1;
-        log::end(&ended, child.peer, now - child.begun, self.children.len(), self.cap());
+        log::end(&ended, child.client, now - child.begun, self.children.len(), self.cap());
     }
 
     // ---- accept ----
@@ -295,7 +258,7 @@ impl Parent {
         if self.backing_off(now) || !self.waiting.is_empty() {
             return false;
         }
-        if self.children.len() + self.announced.len() >= self.cap() {
+        if self.children.len() + self.proxied.len() >= self.cap() {
             self.pause("max-children", None, now);
             return false;
         }
@@ -317,11 +280,11 @@ impl Parent {
             }
             let Some(listener) = &self.listener else { return };
             match accept4(listener) {
-                Ok((socket, peer)) => {
+                Ok((socket, address)) => {
                     self.resume();
                     self.counters.accepted += 1;
-                    self.unheard += 1;
-                    self.arrived(socket, plain(peer), now);
+                    self.turns.client();
+                    self.accepted(Client { socket, address: unmapped(address), local: None }, now);
                 }
                 // nobody is there, and nothing is missing
                 Err(Errno::EAGAIN) => return self.resume(),
@@ -341,7 +304,7 @@ impl Parent {
                 ) if failures < BATCH - 1 => failures += 1,
                 // another who has the socket has shut it down
                 Err(errno) if getsockopt(listener, sockopt::AcceptConn) == Ok(false) => {
-                    return self.deafened(errno, now);
+                    return self.listener_is_lost(errno, now);
                 }
                 Err(errno) => return self.exhausted(errno, now),
             }
@@ -349,73 +312,63 @@ impl Parent {
     }
 
     /// Nobody can come any more: stop, as if that were asked.
-    fn deafened(&mut self, errno: Errno, now: Instant) {
-        log::failed(std::process::id(), "accept", errno::Errno(errno as i32));
-        self.deaf = true;
+    fn listener_is_lost(&mut self, errno: Errno, now: Instant) {
+        log::failed(std::process::id(), "accept", strerror(errno));
+        self.listener_lost = true;
         self.begin_stop("accept", now);
     }
 
-    fn arrived(&mut self, socket: OwnedFd, peer: SocketAddr, now: Instant) {
-        if self.options.proxies.iter().any(|network| network.contains(peer.ip())) {
-            self.hear(Announced::new(socket, peer, now), now);
+    fn accepted(&mut self, client: Client, now: Instant) {
+        if self.options.proxy_protocol.iter().any(|network| network.contains(client.address.ip())) {
+            self.read_proxy_header(ProxiedClient::new(client, now), now);
         } else {
-            self.admit(Client { socket, peer, local: None }, now);
+            self.admit(client, now);
         }
     }
 
     /// Look at the connections whose header has come, or has not come in time.
-    fn hear_proxies(&mut self, now: Instant) {
-        for announced in std::mem::take(&mut self.announced) {
-            if announced.ready || announced.deadline <= now {
-                self.hear(announced, now);
-            } else {
-                self.announced.push(announced);
-            }
+    fn read_proxy_headers(&mut self, now: Instant) {
+        for client in std::mem::take(&mut self.proxied) {
+            self.read_proxy_header(client, now);
         }
     }
 
-    /// Read what a proxy says of its client.
-    fn hear(&mut self, mut announced: Announced, now: Instant) {
-        match announced.look() {
-            Told::Partly if announced.deadline > now => self.announced.push(announced),
-            Told::Partly => self.refuse(announced.proxy, "proxy-timeout"),
-            Told::Wrong(why) => self.refuse(announced.proxy, why),
-            Told::Who(said) => {
-                let peer = said.as_ref().map_or(announced.proxy, |said| plain(said.client));
-                let local = said.map(|said| plain(said.local));
-                self.admit(Client { socket: announced.client, peer, local }, now);
-            }
+    fn read_proxy_header(&mut self, client: ProxiedClient, now: Instant) {
+        match client.look(now) {
+            Err(client) => self.proxied.push(client),
+            Ok(Outcome::Client(client)) => self.admit(client, now),
+            Ok(Outcome::Refused(proxy, why)) => self.refuse(proxy, why),
         }
     }
 
     /// Let the limits decide.
     fn admit(&mut self, client: Client, now: Instant) {
-        let (source, since) = (Source::of(client.peer.ip()), now - self.counters.since);
+        let (source, since) = (Source::of(client.address.ip()), now - self.counters.since);
         match self.limits.as_mut().map(|limits| limits.admit(source, since)) {
             // not before those who wait already
             None | Some(Ok(())) if self.backing_off(now) || !self.waiting.is_empty() => {
                 self.waiting.push_back(client);
             }
             None | Some(Ok(())) => self.start(client, now),
-            Some(Err(why)) => self.refuse(client.peer, why),
+            Some(Err(why)) => self.refuse(client.address, why),
         }
     }
 
-    fn refuse(&mut self, peer: SocketAddr, why: impl Display) {
+    fn refuse(&mut self, address: SocketAddr, why: impl Display) {
         self.counters.refused += 1;
-        log::refused(peer, why);
+        log::refused(address, why);
     }
 
     /// Nobody who waits will be served.
     fn refuse_all(&mut self, why: &str) {
-        for announced in std::mem::take(&mut self.announced) {
-            self.refuse(announced.proxy, why);
+        for client in std::mem::take(&mut self.proxied) {
+            self.refuse(client.proxy(), why);
         }
         for client in std::mem::take(&mut self.waiting) {
             if let Some(limits) = &mut self.limits {
-                limits.release(Source::of(client.peer.ip()));
+                limits.release(Source::of(client.address.ip()));
             }
-            self.refuse(client.peer, why);
+            self.refuse(client.address, why);
         }
     }
 
@@ -432,13 +385,13 @@ impl Parent {
 
     /// Fork a child for a client.
     fn start(&mut self, client: Client, now: Instant) {
-        self.options.recipe.note(&client.socket, client.peer, client.local.or(self.local));
+        self.recipe.describe(&client, self.local);
         match fork() {
             Err(errno) => {
                 self.waiting.push_front(client);
                 self.exhausted(errno, now);
             }
-            Ok(ForkResult::Child) => become_child(&self.options.recipe, client.socket),
+            Ok(ForkResult::Child) => become_child(&self.recipe, client.socket),
             Ok(ForkResult::Parent { child }) => self.born(child, client, now),
         }
     }
@@ -449,13 +402,13 @@ impl Parent {
         self.counters.started += 1;
         self.reaper.born(pid, now);
         let serial = self.children.next_serial();
-        self.children.add(pid, client.peer, now);
-        log::start(pid, client.peer, self.children.len(), self.cap());
+        self.children.add(pid, client.address, now);
+        log::start(pid, client.address, self.children.len(), self.cap());
         // the parent's copy of the client's socket is closed here: the child serves
         if let Some(hangups) = &mut self.hangups
             && let Err(errno) = hangups.watch(client.socket, (serial as u32, pid))
         {
-            log::failed(std::process::id(), "hangup", errno::Errno(errno as i32));
+            log::failed(std::process::id(), "hangup", strerror(errno));
         }
     }
 
@@ -481,13 +434,5 @@ impl Parent {
         if self.pauses.end() {
             log::resumed(self.children.len(), self.cap());
         }
-    }
-}
-
-/// Have those signals handled that have come while they were blocked.
-fn let_signals_in() {
-    // EINVAL, the only error, is for what is none of these
-    if let Ok(blocked) = SigSet::empty().thread_swap_mask(SigmaskHow::SIG_SETMASK) {
-        let _ = blocked.thread_set_mask();
     }
 }

@@ -2,6 +2,8 @@
 
 use std::time::{Duration, Instant};
 
+/// How long exhaustion is waited out before the next try.
+pub const BACK_OFF: Duration = Duration::from_millis(100);
 /// Paused and resumed are said once in such a time.
 const SAID_AGAIN: Duration = Duration::from_secs(1);
 

@@ -6,7 +6,7 @@ use libc::{INADDR_ANY, SOCK_STREAM, c_int, socklen_t};
 
 use crate::ffi::c::{AF_INET, accept, bind, listen, socket};
 use crate::ffi::{htons, sockaddr_in};
-use crate::server::On;
+use crate::server::options::On;
 use crate::stdio::{perror, printf, puts};
 
 /// `prise server accept`

@@ -8,7 +8,7 @@ use nix::sys::signal::Signal::SIGCHLD;
 
 use crate::ffi::c::{AF_INET, accept, bind, close, fork, listen, read, sigaction, socket, write};
 use crate::ffi::{Handler, htons, inet_ntoa, ntohs, sockaddr_in};
-use crate::server::On;
+use crate::server::options::On;
 use crate::stdio::{exit, perror, printf};
 
 /// `prise server fork`
@@ -99,4 +99,4 @@ fn childProcess(sock: c_int) {
     }
 }
 
-// Differs (b): the handler of SIGCHLD, reap_children, is in src/ffi.rs: to set one is unsafe.
+// Differs (b): the handler of SIGCHLD, reap_children, is in src/ffi/signals.rs: to set one is unsafe.

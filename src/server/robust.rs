@@ -15,7 +15,7 @@ use crate::error::{Error, perror};
 use crate::ffi::{
     _exit, Handler, accept, bind, fork, htonl, htons, inet_ntoa, listen, ntohs, sigaction, sockaddr_in,
 };
-use crate::server::On;
+use crate::server::options::On;
 use crate::stdio::{flush_stdout, printf};
 use crate::stream::{LINGER_MS, PIECE_MS, back_off, drain, print_chosen_port, readable, writen};
 use crate::visible::visible_line;
@@ -127,4 +127,4 @@ fn child_process(sock: OwnedFd) -> ! {
     _exit(0)
 }
 
-// reap_children, the SIGCHLD handler, is in src/ffi.rs: to set one is unsafe.
+// reap_children, the SIGCHLD handler, is in src/ffi/signals.rs: to set one is unsafe.

@@ -25,7 +25,9 @@ pub fn programs(side: Side) -> BTreeSet<String> {
         {
             let path = entry.expect("an entry can be read").path();
             let name = path.file_stem().expect("a file has a name").to_string_lossy().into_owned();
-            if path.extension().is_some_and(|found| found == extension) && name != "mod" {
+            if path.extension().is_some_and(|found| found == extension)
+                && !["mod", "options"].contains(&name.as_str())
+            {
                 programs.insert(format!("{folder}/{name}"));
             }
         }
@@ -52,13 +54,13 @@ pub fn twins() -> Vec<Pair> {
     programs(Side::C).intersection(&programs(Side::Rust)).map(read).collect()
 }
 
-/// The same, with the functions that src/ffi.rs has as pairs of their own.
+/// The same, with the functions that src/ffi/signals.rs has as pairs of their own.
 pub fn pairs() -> Vec<Pair> {
     let mut pairs = twins();
     for (program, name, _why) in IN_FFI {
         let pair = pairs.iter_mut().find(|pair| pair.name == *program).expect("the table names a program");
         let c = pair.c.split_off(name);
-        let rust = Source::read(Side::Rust, "src/ffi.rs").split_off(name);
+        let rust = Source::read(Side::Rust, "src/ffi/signals.rs").split_off(name);
         pairs.push(Pair { name: (*program).into(), c, rust });
     }
     pairs

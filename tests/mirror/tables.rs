@@ -170,8 +170,8 @@ pub const VARIABLES: &[Only] = &[
 ];
 
 pub const TEXTS: &[Only] = &[
-    only(Side::C, "client/", "172.217.22.78", "a default of the command line: src/client/mod.rs"),
-    only(Side::C, "client/resolve", "www.google.com", "a default of the command line: src/client/mod.rs"),
+    only(Side::C, "client/", "172.217.22.78", "a default of the command line: src/client/options.rs"),
+    only(Side::C, "client/resolve", "www.google.com", "a default of the command line: src/client/options.rs"),
     only(Side::C, "client/message", "--reply", "clap reads the command line"),
     only(Side::C, "server/fork main", "--no-reap", "clap reads the command line"),
     only(Side::C, "server/robust child", "ok", "C fills the rest of an array with NULs"),
@@ -183,7 +183,7 @@ pub const TEXTS: &[Only] = &[
     ),
 ];
 
-/// The C functions that in Rust stand in src/ffi.rs, because they cannot be written without unsafe.
+/// The C functions that in Rust stand in src/ffi/signals.rs, because they cannot be written without unsafe.
 pub const IN_FFI: &[(&str, &str, &str)] = &[
     ("server/fork", "reap_children", "a signal handler: sigaction, which sets it, is unsafe"),
     ("server/robust", "reap_children", "as the line above"),

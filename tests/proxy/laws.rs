@@ -2,7 +2,7 @@
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 
-use prise::serve::proxy::{Addresses, Header, LONGEST, parse};
+use prise::inside::proxy::{Addresses, Header, LONGEST, parse};
 
 /// Panic unless these bytes, and all that they begin with, are parsed as they must be.
 pub fn uphold(bytes: &[u8]) {

@@ -12,7 +12,6 @@
 use std::time::{Duration, Instant};
 
 use crate::ffi::{Ended, Unforked, wait4};
-use crate::serve::reaper::Reaper;
 
 /// So many of those born lately are asked at most: more than are served at the same time while most are short.
 const RECENT: usize = 64;
@@ -43,13 +42,15 @@ impl Default for Hint {
     }
 }
 
-impl Reaper for Hint {
-    fn born(&mut self, pid: i32, now: Instant) {
+impl Hint {
+    /// A child was born.
+    pub fn born(&mut self, pid: i32, now: Instant) {
         self.recent[self.next] = (pid, now);
         self.next = (self.next + 1) % RECENT;
     }
 
-    fn reap(&mut self, named: Option<i32>, now: Instant, ended: &mut Unforked<Ended>) {
+    /// See [`super::Reaper::reap`].
+    pub fn reap(&mut self, named: Option<i32>, now: Instant, ended: &mut Unforked<Ended>) {
         let Some(not_before) = self.not_before else { return self.sweep(ended) };
         // 0 and less would stand for groups
         if let Some(child) = named.filter(|&pid| pid > 0).and_then(wait4) {
@@ -63,12 +64,11 @@ impl Reaper for Hint {
         }
     }
 
-    fn due(&self) -> Option<Instant> {
+    /// When to look again though no signal comes.
+    pub fn due(&self) -> Option<Instant> {
         self.due
     }
-}
 
-impl Hint {
     fn ask_recent(&mut self, now: Instant, ended: &mut Unforked<Ended>) {
         for (pid, born) in &mut self.recent {
             if now.saturating_duration_since(*born) > LATELY {

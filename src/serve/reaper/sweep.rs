@@ -3,7 +3,6 @@
 use std::time::Instant;
 
 use crate::ffi::{Ended, Unforked, wait4};
-use crate::serve::reaper::Reaper;
 
 /// Keeps nothing of children: the kernel knows.
 #[derive(Default)]
@@ -11,10 +10,9 @@ pub struct Sweep {
     due: Option<Instant>,
 }
 
-impl Reaper for Sweep {
-    fn born(&mut self, _pid: i32, _now: Instant) {}
-
-    fn reap(&mut self, _named: Option<i32>, now: Instant, ended: &mut Unforked<Ended>) {
+impl Sweep {
+    /// See [`super::Reaper::reap`].
+    pub fn reap(&mut self, now: Instant, ended: &mut Unforked<Ended>) {
         while !ended.is_full()
             && let Some(child) = wait4(-1)
         {
@@ -23,7 +21,8 @@ impl Reaper for Sweep {
         self.due = ended.is_full().then_some(now);
     }
 
-    fn due(&self) -> Option<Instant> {
+    /// When to look again though no signal comes.
+    pub fn due(&self) -> Option<Instant> {
         self.due
     }
 }

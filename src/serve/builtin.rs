@@ -1,10 +1,12 @@
-//! The tutorial's child, on descriptors 0 and 1: it reads a message, logs it, and replies in 18 bytes.
+//! The child where no program is given, that of `server robust`, on descriptors 0 and 1: it reads a message, logs it, and
+//! replies in 18 bytes.
 
 use std::os::fd::OwnedFd;
 
 use nix::errno::Errno;
 use nix::unistd::read;
 
+use crate::error::strerror;
 use crate::ffi::{_exit, inherited};
 use crate::serve::log;
 use crate::stream::{LINGER_MS, PIECE_MS, drain, readable, writen};
@@ -20,7 +22,7 @@ pub fn serve() -> ! {
     // std's stdin would make itself a buffer first
     let served = inherited(0).ok_or(Errno::EBADF).and_then(|client| answer(&client));
     if let Err(errno) = served {
-        log::failed(std::process::id(), "serve", errno::Errno(errno as i32));
+        log::failed(std::process::id(), "serve", strerror(errno));
     }
     _exit(served.is_err().into())
 }

@@ -153,7 +153,7 @@ impl Peer {
     }
 
     /// Whether anything has come by now.
-    pub fn has_heard(&mut self) -> bool {
+    pub fn has_received(&mut self) -> bool {
         !self.read_until(Duration::from_millis(1), |bytes| !bytes.is_empty()).bytes.is_empty()
     }
 

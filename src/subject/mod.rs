@@ -1,4 +1,12 @@
 //! The server under examination: started on its port, watched, and ended with all that it started.
+//!
+//! This file is its life; [`mod@family`] says which processes are its own.
+
+mod family; // which processes are the server's
+pub mod peer; // a client's side of a connection
+pub mod port; // a free port
+pub mod system; // what the system says of processes and sockets
+mod wait; // waits that a busy machine may make longer
 
 use std::cell::Cell;
 use std::ffi::OsString;
@@ -7,11 +15,12 @@ use std::process::{Command, ExitStatus, Stdio};
 use std::rc::Rc;
 use std::time::{Duration, Instant};
 
-use nix::errno::Errno;
 use nix::sys::signal::{Signal, kill, killpg};
 use nix::unistd::Pid;
 
-use crate::check::system::{self, Process};
+use self::system::Process;
+use self::wait::pause;
+pub use self::wait::{Grace, pass, wait_until};
 use crate::ffi;
 
 /// A server that runs. It ends, with everything that it started, when this is dropped.
@@ -134,40 +143,6 @@ impl Subject {
         self.ended().is_some() || !system::processes().iter().any(there)
     }
 
-    /// Find the server behind a script that has started it, and count what it has besides, before any client
-    /// comes. False: it is another user's, and may not be signalled.
-    pub fn get_to_know(&mut self) -> bool {
-        let sockets = system::listening_sockets(self.port);
-        if !sockets.is_empty() && !system::has_open(self.leader, &sockets) {
-            let family = self.family();
-            let holders: Vec<&Process> =
-                family.iter().filter(|process| system::has_open(process.pid, &sockets)).collect();
-            // whoever listens and was not started by another that does
-            let is_first = |one: &Process| holders.iter().all(|other| other.pid != one.ppid);
-            let first: Vec<&Process> = holders.iter().copied().filter(|one| is_first(one)).collect();
-            let ours = |pid: i32| pid == self.leader || family.iter().any(|process| process.pid == pid);
-            match first.as_slice() {
-                [] => self.hidden = !family.is_empty(),
-                // SO_REUSEPORT: who has started them is the server
-                [one, other, ..] if one.ppid == other.ppid && ours(one.ppid) => {
-                    self.is_behind(one.ppid, &family);
-                }
-                [one, ..] => self.is_behind(one.pid, &family),
-            }
-        }
-        self.resting = self.busy_children();
-        kill(Pid::from_raw(self.pid), None) != Err(Errno::EPERM)
-    }
-
-    /// The server is this process; those above it, up to the leader, only wait for it.
-    fn is_behind(&mut self, pid: i32, family: &[Process]) {
-        let known = |of: i32| family.iter().find(|process| process.pid == of);
-        let parent = |of: i32| known(of).map(|process| process.ppid);
-        self.pid = pid;
-        self.wrappers = std::iter::successors(parent(pid), |&one| parent(one)).collect();
-        self.wrappers.retain(|&one| one == self.leader || known(one).is_some());
-    }
-
     /// From now on it has no reason to end; note there how it does, if it does.
     pub fn must_not_end(&mut self, noted: &Rc<Cell<Option<ExitStatus>>>) {
         self.unasked = Rc::clone(noted);
@@ -190,67 +165,6 @@ impl Subject {
     /// Whether it is unknown which process is the server, as of one that is not dumpable, behind a script.
     pub fn is_hidden(&self) -> bool {
         self.hidden
-    }
-
-    /// Take what is there a moment after it has served a client for what is always there.
-    pub fn settle(&mut self) {
-        self.wait_until(Duration::from_secs(1), || self.is_at_rest());
-        self.resting = self.resting.max(self.busy_children());
-    }
-
-    /// Whether no process is there that was not there before the first client.
-    pub fn is_at_rest(&self) -> bool {
-        self.busy_children() <= self.resting
-    }
-
-    /// How many of the server's other processes are alive.
-    pub fn busy_children(&self) -> usize {
-        self.descendants().iter().filter(|process| !process.is_zombie()).count()
-    }
-
-    /// How many children it has that are alive.
-    pub fn children(&self) -> usize {
-        let family = self.descendants();
-        family.iter().filter(|process| process.ppid == self.pid && !process.is_zombie()).count()
-    }
-
-    /// All processes that it has started and that are there, zombies too.
-    pub fn descendants(&self) -> Vec<Process> {
-        let mut family = self.family();
-        family.retain(|process| process.pid != self.pid && !self.wrappers.contains(&process.pid));
-        family
-    }
-
-    /// All processes that are there since it was started, but for the first.
-    fn family(&self) -> Vec<Process> {
-        let table = system::processes();
-        // an orphan is of the server's group, or ours to reap: nobody else's children are
-        let mut family = vec![self.leader, std::process::id() as i32];
-        let mut found: Vec<Process> = Vec::new();
-        let mut add = |family: &mut Vec<i32>, process: &Process| {
-            let theirs = process.pid != self.leader && !self.instruments.contains(&process.pid);
-            if theirs && !found.contains(process) {
-                family.push(process.pid);
-                found.push(process.clone());
-            }
-        };
-        let of_group = table.iter().filter(|process| process.pgid == self.leader);
-        of_group.for_each(|process| add(&mut family, process));
-        while let Some(parent) = family.pop() {
-            table
-                .iter()
-                .filter(|process| process.ppid == parent)
-                .for_each(|process| add(&mut family, process));
-        }
-        found
-    }
-
-    /// Its processes that have ended and that it has not waited for. An orphan is not counted: to wait for
-    /// it is up to the examiner, which has adopted it.
-    pub fn zombies(&self) -> usize {
-        let examiner = std::process::id() as i32;
-        let unwaited = |process: &&Process| process.is_zombie() && process.ppid != examiner;
-        self.descendants().iter().filter(unwaited).count()
     }
 
     /// Whether another process has started the server, and is still there.
@@ -296,34 +210,6 @@ impl Subject {
     }
 }
 
-/// More time for a server on a busy machine: one that has work and no CPU for it is not yet too late.
-pub struct Grace<'a> {
-    server: &'a Subject,
-    timeout: Duration,
-    end: Instant,
-    /// What it may have used of the CPU by then, and be no victim of others; known once there is a first time.
-    enough: Cell<Option<Duration>>,
-}
-
-impl Grace<'_> {
-    /// For a wait of so long, from now on.
-    pub fn of(server: &Subject, timeout: Duration) -> Grace<'_> {
-        const LONGEST: u32 = 8;
-        Grace { server, timeout, end: Instant::now() + timeout * LONGEST, enough: Cell::new(None) }
-    }
-
-    /// Whether to wait once more, as long as before.
-    pub fn goes_on(&self) -> bool {
-        if ffi::stop_asked().is_some() || Instant::now() > self.end || !self.server.has_work() {
-            return false;
-        }
-        let used = self.server.cpu();
-        let enough = self.enough.get().unwrap_or(used + self.timeout / 2);
-        self.enough.set(Some(enough));
-        used < enough
-    }
-}
-
 impl Drop for Subject {
     fn drop(&mut self) {
         if !self.may_end.get()
@@ -359,32 +245,4 @@ fn with_port(word: &OsString, port: u16) -> OsString {
         Some(text) => text.replace("{port}", &port.to_string()).into(),
         None => word.clone(),
     }
-}
-
-/// Wait until a condition holds; false if it does not within the time-out, or Ctrl-C cuts the wait short.
-pub fn wait_until(timeout: Duration, mut holds: impl FnMut() -> bool) -> bool {
-    let begun = Instant::now();
-    loop {
-        if holds() {
-            return true;
-        }
-        if begun.elapsed() > timeout || ffi::stop_asked().is_some() {
-            return false;
-        }
-        // a wait that takes long is looked at less often: each look reads the table of processes
-        let pause = (begun.elapsed() / 50).clamp(LOOK, 4 * LOOK);
-        let _ = nix::poll::poll(&mut [], pause.as_millis() as u8);
-    }
-}
-
-/// Let a time pass; Ctrl-C cuts it short.
-pub fn pass(time: Duration) {
-    wait_until(time, || false);
-}
-
-/// Between two looks.
-const LOOK: Duration = Duration::from_millis(5);
-
-fn pause() {
-    let _ = nix::poll::poll(&mut [], LOOK.as_millis() as u8);
 }

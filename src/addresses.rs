@@ -1,0 +1,30 @@
+//! Conversions of socket addresses, and which address a socket has.
+
+use std::net::{IpAddr, SocketAddr};
+use std::os::fd::{AsRawFd, OwnedFd};
+
+use nix::Result;
+use nix::errno::Errno;
+use nix::sys::socket::{SockaddrStorage, getsockname};
+
+/// The address that a socket is bound to.
+///
+/// # Errors
+/// EAFNOSUPPORT for one that is not of IPv4 or IPv6, and those of getsockname(2).
+pub fn local_address(socket: &OwnedFd) -> Result<SocketAddr> {
+    let address: SockaddrStorage = getsockname(socket.as_raw_fd())?;
+    let v4 = address.as_sockaddr_in().map(|v4| SocketAddr::from((v4.ip(), v4.port())));
+    let v6 = address.as_sockaddr_in6().map(|v6| SocketAddr::from((v6.ip(), v6.port())));
+    v4.or(v6).map(unmapped).ok_or(Errno::EAFNOSUPPORT)
+}
+
+/// IPv4 that comes by an IPv6 socket, as IPv4: `192.0.2.7` of `::ffff:192.0.2.7`.
+pub fn unmapped(address: SocketAddr) -> SocketAddr {
+    match address.ip() {
+        IpAddr::V6(v6) => match v6.to_ipv4_mapped() {
+            Some(v4) => (v4, address.port()).into(),
+            None => (v6, address.port()).into(),
+        },
+        IpAddr::V4(_) => address,
+    }
+}
