@@ -1,8 +1,8 @@
-# prise: the targets a person types. `make` alone lists them.
+# prise: the targets to type. `make` alone lists them.
 
 CC       ?= cc
 CFLAGS   ?= -O2
-# the tutorial does not look at what write() and fgets() return, which some systems' headers want
+# The tutorial ignores the results of write() and fgets(); some systems' headers warn about that.
 WARNINGS  = -Wall -Wextra -Wpedantic -Wno-unused-result -Werror
 STANDARD  = -std=c11 -D_DEFAULT_SOURCE -D_DARWIN_C_SOURCE
 SANITIZE  = -g -O1 -fsanitize=address,undefined -fno-sanitize-recover=all -fno-omit-frame-pointer
@@ -10,15 +10,15 @@ SANITIZE  = -g -O1 -fsanitize=address,undefined -fno-sanitize-recover=all -fno-o
 PREFIX   ?= /usr/local
 DESTDIR  ?=
 
-# Without shared libraries a process has half the mappings: fork, exec and exit are that much cheaper. (Debian's
-# libc6-dev has what it takes, Fedora's glibc-static.) glibc then knows users and hosts by what it has built in, files
-# and DNS, and by the modules of nsswitch.conf only where they are of its own version: STATIC=no, if LDAP is to tell.
+# Without shared libraries a process has half the mappings, so fork, exec and exit are cheaper. Debian has the static C
+# library in libc6-dev, Fedora in glibc-static. A static glibc finds users and hosts in files and DNS; it can load the
+# modules of nsswitch.conf only if they have its own version. So use STATIC=no if, for example, users are in LDAP.
 HOST      = $(shell rustc -vV | sed -n 's/^host: //p')
 STATIC   ?= $(if $(findstring linux,$(HOST)),yes,no)
 CHEAP     = -C target-feature=+crt-static -C relocation-model=static $(TOGETHER)
 RELEASE   = RUSTFLAGS="$(RUSTFLAGS) $(if $(filter yes,$(STATIC)),$(CHEAP))"
 
-# What a child runs stands side by side, where the linker can be told so.
+# Put the functions that a child runs side by side, if the linker can do that.
 ORDER     = -C link-arg=-Wl,-T,packaging/child.ld
 TOGETHER  = $(shell mkdir -p target; echo 'fn main() {}' | rustc $(RUSTFLAGS) $(ORDER) -o target/together - 2>/dev/null \
 	&& echo '$(ORDER)'; rm -f target/together)
@@ -29,29 +29,37 @@ SANITIZED  := $(patsubst c/%.c,target/c-sanitized/%,$(wildcard c/*/*.c))
 
 .PHONY: help
 help:
-	@echo "make demo       build, and watch a server fork a process per client"
-	@echo "make test       every test"
-	@echo "make compare    the tutorial's listings [TUTORIAL=FILE], the C twins and the Rust:"
-	@echo "                stdout, stderr, exit, wire, calls; [PROGRAM=server/fork] lists its scenarios,"
-	@echo "                [SCENARIO=NAME] shows all that is seen of one, side by side"
-	@echo "make mirror PROGRAM=server/fork    listing [TUTORIAL=FILE], C and Rust, step by step"
-	@echo "make bench      connections per second, CPU, page faults and memory of prise serve,"
-	@echo "                its C twin, and tcpserver, tcpsvd, socat, ncat, xinetd"
-	@echo "make performance      the same, and thousands of idle clients: docs/performance.md"
-	@echo "make soak       prise serve under clients of every kind, stopped and starved meanwhile"
-	@echo "                [SOAK_MINUTES=2]"
-	@echo "make fuzz       any bytes as a PROXY header, for a minute [FUZZ_SECONDS=60]"
-	@echo "make examine-peers    prise check of tcpserver, tcpsvd, socat, ncat, xinetd, …"
-	@echo "                [PEERS='socat ncat']    as Markdown; what is not installed it says"
-	@echo "make lab        the labs: a server each with one mistake; [NAME=no-reap] builds and examines one"
-	@echo "make c          the C twins, in target/c"
-	@echo "make lint       formatting, clippy, shell scripts"
-	@echo "make check-targets, make link-targets    musl, FreeBSD, OpenBSD, NetBSD, macOS"
-	@echo "make docs       the manual pages and the completions, as the command line stands"
-	@echo "make install    prise, its manual, the shells' completions, into PREFIX ($(PREFIX));"
-	@echo "                without shared libraries on Linux [STATIC=no];"
-	@echo "                [DESTDIR=DIR] below that; [BUILT=FILE] this program; make uninstall"
-	@echo "make clean"
+	@echo "make demo           build prise, and show a server that forks per client"
+	@echo "make test           run every test"
+	@echo "make compare        compare the tutorial's listings, the C twins and the Rust:"
+	@echo "                    stdout, stderr, exit status, wire and system calls"
+	@echo "                    [TUTORIAL=FILE] has the listings; [PROGRAM=server/fork]"
+	@echo "                    lists its scenarios; [SCENARIO=NAME] shows one in full"
+	@echo "make mirror PROGRAM=server/fork"
+	@echo "                    show the listing [TUTORIAL=FILE], C and Rust side by side"
+	@echo "make bench          measure prise serve, its C twin, tcpserver, tcpsvd, socat,"
+	@echo "                    ncat and xinetd: connections per second, CPU, memory"
+	@echo "make performance    the same, also with thousands of idle clients; this writes"
+	@echo "                    docs/performance.md"
+	@echo "make soak           run prise serve with clients of every kind, stop it, and"
+	@echo "                    let its resources run out [SOAK_MINUTES=2]"
+	@echo "make fuzz           parse random bytes as PROXY headers [FUZZ_SECONDS=60]"
+	@echo "make examine-peers  run prise check on tcpserver, tcpsvd, socat, ncat, xinetd,"
+	@echo "                    …, as far as they are installed [PEERS='socat ncat']"
+	@echo "make lab            list the labs: servers with one mistake each"
+	@echo "                    [NAME=no-reap] builds one and examines it"
+	@echo "make c              build the C twins in target/c"
+	@echo "make lint           check formatting, lints, documentation, scripts, workflows"
+	@echo "make package        check that the crate builds and installs from its package"
+	@echo "make check-targets  check for musl, FreeBSD, OpenBSD, NetBSD and macOS"
+	@echo "make link-targets   link for the same"
+	@echo "make docs           generate the manual pages and the shell completions"
+	@echo "make install        install prise, its manual and completions in PREFIX"
+	@echo "                    ($(PREFIX)); on Linux without shared libraries"
+	@echo "                    [STATIC=no: with]; [DESTDIR=DIR] goes before PREFIX;"
+	@echo "                    [BUILT=FILE] is the program to install"
+	@echo "make uninstall      remove what make install has installed"
+	@echo "make clean          remove target/"
 
 .PHONY: c c-sanitized
 c: $(TWINS)
@@ -65,7 +73,7 @@ target/c-sanitized/%: c/%.c $(HEADERS)
 	@mkdir -p $(@D)
 	$(CC) $(STANDARD) $(WARNINGS) $(SANITIZE) -o $@ $<
 
-# A lab's copy of the sources, for its reader to mend: it is made anew only when the patch or a source is newer.
+# A lab's copy of the sources, which its reader mends. It is replaced only when the patch or a source is newer.
 LABS ?= target/labs
 .PRECIOUS: $(LABS)/%/c/server/robust.c
 $(LABS)/%/c/server/robust.c: labs/%/bug.patch c/server/robust.c $(HEADERS)
@@ -79,7 +87,7 @@ $(LABS)/%/server: $(LABS)/%/c/server/robust.c always
 	@$(CC) $(STANDARD) $(WARNINGS) $(CFLAGS) -o $@ $<
 
 .PHONY: lab always
-always: # the reader may have changed a header of the copy
+always: # the reader may have changed a header of the copy, which make does not track
 lab:
 	@LABS=$(LABS) MAKE="$(MAKE)" scripts/lab.sh $(NAME)
 
@@ -87,7 +95,7 @@ lab:
 test: c c-sanitized
 	cargo test --quiet --no-fail-fast
 
-# TUTORIAL=FILE is in the environment of the recipe, as make exports what it is given.
+# make exports its command-line variables, so TUTORIAL=FILE reaches the recipe.
 .PHONY: compare
 compare: c
 	@SCENARIO=$(SCENARIO) cargo test --quiet --test parity -- --table $(PROGRAM)
@@ -101,9 +109,21 @@ lint:
 	cargo fmt --check
 	cargo fmt --check --manifest-path fuzz/Cargo.toml
 	cargo clippy --quiet --all-targets -- -D warnings
+	RUSTDOCFLAGS="-D warnings" cargo doc --quiet --no-deps --document-private-items
+	scripts/lint-workflows.sh
 	@if command -v shellcheck >/dev/null; then echo shellcheck; shellcheck .ci/run scripts/*.sh; \
 	elif [ -n "$$CI" ]; then echo "shellcheck is not installed" >&2; exit 1; \
 	else echo "skipped: shellcheck is not installed"; fi
+
+# The crate builds from what it packs, and installs with its manual.
+PACKED = target/package/prise-$(shell sed -n 's/^version = "\(.*\)"/\1/p' Cargo.toml | head -n 1)
+.PHONY: package
+package:
+	cargo package --quiet --allow-dirty
+	rm -rf $(PACKED) && tar -C target/package -xzf $(PACKED).crate
+	$(MAKE) --quiet -C $(PACKED) install BUILT=/dev/null DESTDIR=installed PREFIX=
+	test -f $(PACKED)/installed/share/man/man1/prise-serve.1
+	rm -rf $(PACKED)
 
 .PHONY: check-targets link-targets
 check-targets:
@@ -155,7 +175,7 @@ SOAK_MINUTES ?= 2
 soak:
 	SOAK_MINUTES=$(SOAK_MINUTES) cargo test --quiet --release --test soak
 
-# What is found goes to target/fuzz-corpus; fuzz/corpus is what is kept, and only read.
+# New inputs go to target/fuzz-corpus; the fuzzer only reads fuzz/corpus, which is in git.
 FUZZ_SECONDS ?= 60
 .PHONY: fuzz
 fuzz:

@@ -1,4 +1,4 @@
-// args.h: the command line of robust; its Rust counterpart is src/server/options.rs.
+// args.h: parses the command line of robust; in Rust, src/server/options.rs does it.
 
 #ifndef PRISE_ARGS_H
 #define PRISE_ARGS_H
@@ -25,7 +25,7 @@ static inline _Noreturn void bad_value(const char *value, const char *what)
     exit(EXIT_USAGE);
 }
 
-// A whole decimal number from 0 to max: atoi would take "80x" and cut 65616 to 80.
+// Parse a whole decimal number from 0 to max. (With atoi, "80x" gives 80, and port 65616 is cut to 80.)
 static inline int number(const char *text, const char *what, long max)
 {
     const char *digits = text[0] == '+' ? text + 1 : text;
@@ -44,7 +44,7 @@ static inline unsigned short port_number(const char *text)
     return (unsigned short)number(text, "PORT", 65535);
 }
 
-// getopt_long would take "--por" for "--port": a mistyped option must not go unnoticed.
+// Reject abbreviated options: getopt_long accepts "--por" for "--port", but a mistyped option must be an error.
 static inline void no_abbreviations(char **argv, const struct option *options, const char *synopsis)
 {
     const struct option *option;

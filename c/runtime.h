@@ -1,5 +1,5 @@
-// runtime.h: what has happened in Rust before the first step of robust, said in C.
-// robust.c calls start() first; in Rust the runtime and src/runtime.rs have done it.
+// runtime.h: what robust does before its first step.
+// robust.c calls start() first; in Rust, the language's runtime and src/runtime.rs do the same.
 
 #ifndef PRISE_RUNTIME_H
 #define PRISE_RUNTIME_H
@@ -12,14 +12,14 @@ static inline void start(void)
 {
     int fd;
 
-    // a closed stdin, stdout or stderr must not come back as the socket
+    // if stdin, stdout or stderr is closed, open it on /dev/null: otherwise the socket gets its number
     do
         fd = open("/dev/null", O_RDWR);
     while (fd >= 0 && fd <= STDERR_FILENO);
     if (fd > STDERR_FILENO)
         close(fd);
 
-    // a write beyond the limit on a file's size is an error to report, not a signal to die of
+    // a write beyond the file size limit must fail with EFBIG, not kill the process
     signal(SIGXFSZ, SIG_IGN);
 }
 

@@ -1,4 +1,4 @@
-// stream.h: what robust does with a TCP stream.
+// stream.h: how robust reads, writes and closes a TCP stream.
 // Twin: src/stream.rs.
 
 #ifndef PRISE_STREAM_H
@@ -16,15 +16,15 @@
 
 #include "visible.h"
 
-// How long a server waits for descriptors, memory or processes to come back.
+// How long a server waits before it retries when descriptors, memory or processes ran out.
 #define BACK_OFF_MS 100
-// How long a child waits for the next piece of a message: a piece that was lost
-// once is sent again after at most a second (RFC 6298).
+// How long a child waits for the next piece of a message. TCP retransmits a piece
+// that was lost once after at most a second (RFC 6298).
 #define PIECE_MS 1500
-// How long a server waits for a client that says nothing more to close; see drain.
+// How long a server waits for a client to close after the reply; see drain.
 #define LINGER_MS 2000
 
-// Flush stdout. A failure is said once; it ends no server.
+// Flush stdout. A failure is reported once; it ends no server.
 static inline int flush_stdout(void)
 {
     static int said;
@@ -37,8 +37,8 @@ static inline int flush_stdout(void)
     return 1;
 }
 
-// After a call that failed in a server: a client that vanished is no matter,
-// anything else is said, and waited for.
+// Handle a failed call of a server. If a signal interrupted it or the client vanished,
+// return at once; otherwise print the error and wait a moment.
 static inline void back_off(const char *what)
 {
     switch (errno) {
@@ -48,12 +48,12 @@ static inline void back_off(const char *what)
         return;
     default:
         perror(what);
-        // EINTR: a child has ended, and may have left what was missing
+        // EINTR ends the wait early: a child has ended, which may have freed what was missing
         poll(NULL, 0, BACK_OFF_MS);
     }
 }
 
-// Port 0 lets the kernel choose: say what it chose.
+// Print the port that the kernel chose for port 0.
 static inline void print_chosen_port(int socket_desc)
 {
     struct sockaddr_in server;
@@ -65,7 +65,7 @@ static inline void print_chosen_port(int socket_desc)
         printf("port %d\n", ntohs(server.sin_port));
 }
 
-// Whether sock has something to read, or its end, within ms milliseconds.
+// Whether data or end of file arrives on sock within ms milliseconds.
 static inline int readable(int sock, int ms)
 {
     struct pollfd fds = {.fd = sock, .events = POLLIN};
@@ -77,7 +77,7 @@ static inline int readable(int sock, int ms)
     return ready > 0;
 }
 
-// Write all n bytes, in as many pieces as it takes (Stevens' writen).
+// Write all n bytes: one write may take only a part (Stevens' writen).
 static inline int writen(int sock, const char *buffer, size_t n)
 {
     ssize_t written;
@@ -104,9 +104,9 @@ static inline long long milliseconds(void)
     return now.tv_sec * 1000LL + now.tv_nsec / 1000000;
 }
 
-// Say that no more will come, then read until the client closes too: a close
-// with unread input resets the connection, and the client loses its reply.
-// Wait ms milliseconds for its first bytes, and as long for all that follow.
+// Half-close, then read until the client closes too: a close with unread input
+// resets the connection, and the client may lose the reply. Wait up to ms
+// milliseconds for the first bytes, then up to ms milliseconds for all the rest.
 static inline void drain(int sock, int ms)
 {
     char rest[1024];

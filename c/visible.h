@@ -1,9 +1,10 @@
-// visible.h: text from the network, made safe to print.
+// visible.h: make text from the network safe to print.
 // Twin: src/visible.rs.
 //
-// Control characters, the characters that reorder or break lines, and bytes that
-// are not UTF-8 become \n, \r, \t or \xNN, so that a peer can neither drive the
-// terminal nor forge a line of the log. All else stands as it is, a backslash too.
+// Control characters, characters that reorder text or break lines, and bytes that
+// are not UTF-8 are printed as \n, \r, \t or \xNN, so that a peer can neither
+// control the terminal nor forge a line of the log. Everything else is unchanged,
+// even a backslash.
 
 #ifndef PRISE_VISIBLE_H
 #define PRISE_VISIBLE_H
@@ -12,10 +13,10 @@
 #include <stdio.h>
 #include <string.h>
 
-// The longest message.
+// The longest message, in bytes.
 #define VISIBLE_MAX 255
 
-// The length of the UTF-8 character that s begins with, 0 if it begins with none (RFC 3629).
+// The length in bytes of the UTF-8 character at the start of s; 0 if there is none (RFC 3629).
 static inline size_t utf8_character(const unsigned char *s)
 {
     size_t length, i;
@@ -28,14 +29,15 @@ static inline size_t utf8_character(const unsigned char *s)
     for (i = 1; i < length; i++)
         if ((s[i] & 0xC0) != 0x80)
             return 0;
-    // overlong forms, surrogates, beyond U+10FFFF
+    // reject overlong forms, surrogates, and anything beyond U+10FFFF
     if ((s[0] == 0xE0 && s[1] < 0xA0) || (s[0] == 0xED && s[1] > 0x9F) ||
         (s[0] == 0xF0 && s[1] < 0x90) || (s[0] == 0xF4 && s[1] > 0x8F))
         return 0;
     return length;
 }
 
-// C0, DEL and C1 controls; U+061C, U+200E-200F, U+2028-202E and U+2066-2069.
+// Whether s is a C0, DEL or C1 control, or a character that reorders text or breaks a line:
+// U+061C, U+200E-200F, U+2028-202E and U+2066-2069.
 static inline int drives_terminal(const unsigned char *s, size_t length)
 {
     if (length == 1)
@@ -47,7 +49,7 @@ static inline int drives_terminal(const unsigned char *s, size_t length)
     return length == 3 && s[0] == 0xE2 && s[1] == 0x81 && s[2] >= 0xA6 && s[2] <= 0xA9;
 }
 
-// The newline that ends a line, or CR LF.
+// Whether the rest of the message is LF or CR LF: they end the line and stay as they are.
 static inline int ends_line(const unsigned char *s)
 {
     if (s[0] == '\r')
@@ -55,7 +57,7 @@ static inline int ends_line(const unsigned char *s)
     return s[0] == '\n' && s[1] == '\0';
 }
 
-// A message: one line of the log. The result is static, as inet_ntoa's is: the next call writes over it.
+// A message, printed as one line of the log. The result is static, as inet_ntoa's is: the next call overwrites it.
 static inline const char *visible_line(const char *string)
 {
     static char result[4 * VISIBLE_MAX + sizeof("\\xe2\\x80\\xae")];

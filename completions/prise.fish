@@ -28,12 +28,12 @@ complete -c prise -n "__fish_prise_needs_command" -s h -l help -d 'Print help'
 complete -c prise -n "__fish_prise_needs_command" -s V -l version -d 'Print version'
 complete -c prise -n "__fish_prise_needs_command" -f -a "client" -d 'The tutorial\'s clients, from an unused socket to a conversation'
 complete -c prise -n "__fish_prise_needs_command" -f -a "server" -d 'The tutorial\'s servers, from one client to a process per client'
-complete -c prise -n "__fish_prise_needs_command" -f -a "serve" -d 'Serve each client by a process of its own: any program, or the child of `prise server robust`'
-complete -c prise -n "__fish_prise_needs_command" -f -a "check" -d 'Examine any server that forks per client, and say which mistake it makes'
+complete -c prise -n "__fish_prise_needs_command" -f -a "serve" -d 'Run a program for each client: a server to deploy'
+complete -c prise -n "__fish_prise_needs_command" -f -a "check" -d 'Examine a server that forks per client, and name its mistakes'
 complete -c prise -n "__fish_prise_needs_command" -f -a "help" -d 'Print this message or the help of the given subcommand(s)'
 complete -c prise -n "__fish_prise_using_subcommand client; and not __fish_seen_subcommand_from socket connect send recv resolve message help" -s h -l help -d 'Print help'
-complete -c prise -n "__fish_prise_using_subcommand client; and not __fish_seen_subcommand_from socket connect send recv resolve message help" -f -a "socket" -d 'Create a TCP socket, and end without a word'
-complete -c prise -n "__fish_prise_using_subcommand client; and not __fish_seen_subcommand_from socket connect send recv resolve message help" -f -a "connect" -d 'Connect to a server whose address is known'
+complete -c prise -n "__fish_prise_using_subcommand client; and not __fish_seen_subcommand_from socket connect send recv resolve message help" -f -a "socket" -d 'Create a TCP socket, and exit'
+complete -c prise -n "__fish_prise_using_subcommand client; and not __fish_seen_subcommand_from socket connect send recv resolve message help" -f -a "connect" -d 'Connect to a server by its address'
 complete -c prise -n "__fish_prise_using_subcommand client; and not __fish_seen_subcommand_from socket connect send recv resolve message help" -f -a "send" -d 'Connect, and send a request'
 complete -c prise -n "__fish_prise_using_subcommand client; and not __fish_seen_subcommand_from socket connect send recv resolve message help" -f -a "recv" -d 'Connect, send a request, and print the reply'
 complete -c prise -n "__fish_prise_using_subcommand client; and not __fish_seen_subcommand_from socket connect send recv resolve message help" -f -a "resolve" -d 'Find the address of a name'
@@ -42,74 +42,74 @@ complete -c prise -n "__fish_prise_using_subcommand client; and not __fish_seen_
 complete -c prise -n "__fish_prise_using_subcommand client; and __fish_seen_subcommand_from socket" -s h -l help -d 'Print help (see more with \'--help\')'
 complete -c prise -n "__fish_prise_using_subcommand client; and __fish_seen_subcommand_from connect" -s h -l help -d 'Print help (see more with \'--help\')'
 complete -c prise -n "__fish_prise_using_subcommand client; and __fish_seen_subcommand_from send" -s h -l help -d 'Print help (see more with \'--help\')'
-complete -c prise -n "__fish_prise_using_subcommand client; and __fish_seen_subcommand_from recv" -l host -d 'Send "Host: NAME" and "Connection: close", and read the reply to its end' -r
+complete -c prise -n "__fish_prise_using_subcommand client; and __fish_seen_subcommand_from recv" -l host -d 'Name this host in the request, and read the whole reply' -r
 complete -c prise -n "__fish_prise_using_subcommand client; and __fish_seen_subcommand_from recv" -s h -l help -d 'Print help (see more with \'--help\')'
 complete -c prise -n "__fish_prise_using_subcommand client; and __fish_seen_subcommand_from resolve" -s h -l help -d 'Print help (see more with \'--help\')'
-complete -c prise -n "__fish_prise_using_subcommand client; and __fish_seen_subcommand_from message" -l reply -d 'Half-close, read to the end, and print what the server answered'
+complete -c prise -n "__fish_prise_using_subcommand client; and __fish_seen_subcommand_from message" -l reply -d 'Half-close, read to the end of file, and print the reply'
 complete -c prise -n "__fish_prise_using_subcommand client; and __fish_seen_subcommand_from message" -s h -l help -d 'Print help (see more with \'--help\')'
-complete -c prise -n "__fish_prise_using_subcommand client; and __fish_seen_subcommand_from help" -f -a "socket" -d 'Create a TCP socket, and end without a word'
-complete -c prise -n "__fish_prise_using_subcommand client; and __fish_seen_subcommand_from help" -f -a "connect" -d 'Connect to a server whose address is known'
+complete -c prise -n "__fish_prise_using_subcommand client; and __fish_seen_subcommand_from help" -f -a "socket" -d 'Create a TCP socket, and exit'
+complete -c prise -n "__fish_prise_using_subcommand client; and __fish_seen_subcommand_from help" -f -a "connect" -d 'Connect to a server by its address'
 complete -c prise -n "__fish_prise_using_subcommand client; and __fish_seen_subcommand_from help" -f -a "send" -d 'Connect, and send a request'
 complete -c prise -n "__fish_prise_using_subcommand client; and __fish_seen_subcommand_from help" -f -a "recv" -d 'Connect, send a request, and print the reply'
 complete -c prise -n "__fish_prise_using_subcommand client; and __fish_seen_subcommand_from help" -f -a "resolve" -d 'Find the address of a name'
 complete -c prise -n "__fish_prise_using_subcommand client; and __fish_seen_subcommand_from help" -f -a "message" -d 'Ask for a message, and send it to a server by name'
 complete -c prise -n "__fish_prise_using_subcommand client; and __fish_seen_subcommand_from help" -f -a "help" -d 'Print this message or the help of the given subcommand(s)'
 complete -c prise -n "__fish_prise_using_subcommand server; and not __fish_seen_subcommand_from accept reply loop fork robust help" -s h -l help -d 'Print help'
-complete -c prise -n "__fish_prise_using_subcommand server; and not __fish_seen_subcommand_from accept reply loop fork robust help" -f -a "accept" -d 'Accept one client, and end'
-complete -c prise -n "__fish_prise_using_subcommand server; and not __fish_seen_subcommand_from accept reply loop fork robust help" -f -a "reply" -d 'Accept one client, learn its address, and greet it'
+complete -c prise -n "__fish_prise_using_subcommand server; and not __fish_seen_subcommand_from accept reply loop fork robust help" -f -a "accept" -d 'Accept one client, and exit'
+complete -c prise -n "__fish_prise_using_subcommand server; and not __fish_seen_subcommand_from accept reply loop fork robust help" -f -a "reply" -d 'Accept one client, print its address, and greet it'
 complete -c prise -n "__fish_prise_using_subcommand server; and not __fish_seen_subcommand_from accept reply loop fork robust help" -f -a "loop" -d 'Accept clients one after the other, and greet each'
 complete -c prise -n "__fish_prise_using_subcommand server; and not __fish_seen_subcommand_from accept reply loop fork robust help" -f -a "fork" -d 'Fork one process per client'
 complete -c prise -n "__fish_prise_using_subcommand server; and not __fish_seen_subcommand_from accept reply loop fork robust help" -f -a "robust" -d 'Fork one process per client, without the tutorial\'s mistakes'
 complete -c prise -n "__fish_prise_using_subcommand server; and not __fish_seen_subcommand_from accept reply loop fork robust help" -f -a "help" -d 'Print this message or the help of the given subcommand(s)'
-complete -c prise -n "__fish_prise_using_subcommand server; and __fish_seen_subcommand_from accept" -l port -d 'The port to listen on, on every IPv4 interface; 0 lets the kernel pick a free one' -r
-complete -c prise -n "__fish_prise_using_subcommand server; and __fish_seen_subcommand_from accept" -l backlog -d 'How many connections may wait for accept: 3 in the tutorial, where a busy server wants 4096' -r
+complete -c prise -n "__fish_prise_using_subcommand server; and __fish_seen_subcommand_from accept" -l port -d 'Listen on this port; 0 picks a free one' -r
+complete -c prise -n "__fish_prise_using_subcommand server; and __fish_seen_subcommand_from accept" -l backlog -d 'Let N connections wait to be accepted' -r
 complete -c prise -n "__fish_prise_using_subcommand server; and __fish_seen_subcommand_from accept" -s h -l help -d 'Print help (see more with \'--help\')'
-complete -c prise -n "__fish_prise_using_subcommand server; and __fish_seen_subcommand_from reply" -l port -d 'The port to listen on, on every IPv4 interface; 0 lets the kernel pick a free one' -r
-complete -c prise -n "__fish_prise_using_subcommand server; and __fish_seen_subcommand_from reply" -l backlog -d 'How many connections may wait for accept: 3 in the tutorial, where a busy server wants 4096' -r
+complete -c prise -n "__fish_prise_using_subcommand server; and __fish_seen_subcommand_from reply" -l port -d 'Listen on this port; 0 picks a free one' -r
+complete -c prise -n "__fish_prise_using_subcommand server; and __fish_seen_subcommand_from reply" -l backlog -d 'Let N connections wait to be accepted' -r
 complete -c prise -n "__fish_prise_using_subcommand server; and __fish_seen_subcommand_from reply" -s h -l help -d 'Print help (see more with \'--help\')'
-complete -c prise -n "__fish_prise_using_subcommand server; and __fish_seen_subcommand_from loop" -l port -d 'The port to listen on, on every IPv4 interface; 0 lets the kernel pick a free one' -r
-complete -c prise -n "__fish_prise_using_subcommand server; and __fish_seen_subcommand_from loop" -l backlog -d 'How many connections may wait for accept: 3 in the tutorial, where a busy server wants 4096' -r
+complete -c prise -n "__fish_prise_using_subcommand server; and __fish_seen_subcommand_from loop" -l port -d 'Listen on this port; 0 picks a free one' -r
+complete -c prise -n "__fish_prise_using_subcommand server; and __fish_seen_subcommand_from loop" -l backlog -d 'Let N connections wait to be accepted' -r
 complete -c prise -n "__fish_prise_using_subcommand server; and __fish_seen_subcommand_from loop" -s h -l help -d 'Print help (see more with \'--help\')'
-complete -c prise -n "__fish_prise_using_subcommand server; and __fish_seen_subcommand_from fork" -l port -d 'The port to listen on, on every IPv4 interface; 0 lets the kernel pick a free one' -r
-complete -c prise -n "__fish_prise_using_subcommand server; and __fish_seen_subcommand_from fork" -l backlog -d 'How many connections may wait for accept: 3 in the tutorial, where a busy server wants 4096' -r
-complete -c prise -n "__fish_prise_using_subcommand server; and __fish_seen_subcommand_from fork" -l no-reap -d 'Leave every child that ends a zombie, as the tutorial does: see them with ps'
+complete -c prise -n "__fish_prise_using_subcommand server; and __fish_seen_subcommand_from fork" -l port -d 'Listen on this port; 0 picks a free one' -r
+complete -c prise -n "__fish_prise_using_subcommand server; and __fish_seen_subcommand_from fork" -l backlog -d 'Let N connections wait to be accepted' -r
+complete -c prise -n "__fish_prise_using_subcommand server; and __fish_seen_subcommand_from fork" -l no-reap -d 'Do not reap children: the tutorial leaves zombies'
 complete -c prise -n "__fish_prise_using_subcommand server; and __fish_seen_subcommand_from fork" -s h -l help -d 'Print help (see more with \'--help\')'
-complete -c prise -n "__fish_prise_using_subcommand server; and __fish_seen_subcommand_from robust" -l port -d 'The port to listen on, on every IPv4 interface; 0 lets the kernel pick a free one' -r
-complete -c prise -n "__fish_prise_using_subcommand server; and __fish_seen_subcommand_from robust" -l backlog -d 'How many connections may wait for accept: 3 in the tutorial, where a busy server wants 4096' -r
+complete -c prise -n "__fish_prise_using_subcommand server; and __fish_seen_subcommand_from robust" -l port -d 'Listen on this port; 0 picks a free one' -r
+complete -c prise -n "__fish_prise_using_subcommand server; and __fish_seen_subcommand_from robust" -l backlog -d 'Let N connections wait to be accepted' -r
 complete -c prise -n "__fish_prise_using_subcommand server; and __fish_seen_subcommand_from robust" -s h -l help -d 'Print help (see more with \'--help\')'
-complete -c prise -n "__fish_prise_using_subcommand server; and __fish_seen_subcommand_from help" -f -a "accept" -d 'Accept one client, and end'
-complete -c prise -n "__fish_prise_using_subcommand server; and __fish_seen_subcommand_from help" -f -a "reply" -d 'Accept one client, learn its address, and greet it'
+complete -c prise -n "__fish_prise_using_subcommand server; and __fish_seen_subcommand_from help" -f -a "accept" -d 'Accept one client, and exit'
+complete -c prise -n "__fish_prise_using_subcommand server; and __fish_seen_subcommand_from help" -f -a "reply" -d 'Accept one client, print its address, and greet it'
 complete -c prise -n "__fish_prise_using_subcommand server; and __fish_seen_subcommand_from help" -f -a "loop" -d 'Accept clients one after the other, and greet each'
 complete -c prise -n "__fish_prise_using_subcommand server; and __fish_seen_subcommand_from help" -f -a "fork" -d 'Fork one process per client'
 complete -c prise -n "__fish_prise_using_subcommand server; and __fish_seen_subcommand_from help" -f -a "robust" -d 'Fork one process per client, without the tutorial\'s mistakes'
 complete -c prise -n "__fish_prise_using_subcommand server; and __fish_seen_subcommand_from help" -f -a "help" -d 'Print this message or the help of the given subcommand(s)'
-complete -c prise -n "__fish_prise_using_subcommand serve" -l backlog -d 'Let N clients wait to be accepted; a socket that is handed over keeps its own backlog' -r
-complete -c prise -n "__fish_prise_using_subcommand serve" -l max-children -d 'Run at most N children; the next client waits in the backlog' -r
-complete -c prise -n "__fish_prise_using_subcommand serve" -l per-ip -d 'Serve at most N clients of one source at a time (an IPv4 address, or an IPv6 /64); one more is closed' -r
-complete -c prise -n "__fish_prise_using_subcommand serve" -l rate -d 'Accept at most N new clients of one source within SECONDS; one more is closed' -r
-complete -c prise -n "__fish_prise_using_subcommand serve" -l timeout -d 'Serve a client for at most SECONDS: then SIGTERM to its process group, and SIGKILL 2 seconds later' -r
-complete -c prise -n "__fish_prise_using_subcommand serve" -l grace -d 'At a stop, let children finish for SECONDS' -r
-complete -c prise -n "__fish_prise_using_subcommand serve" -l user -d 'Run children as this user, with all of its groups; a number will do' -r
-complete -c prise -n "__fish_prise_using_subcommand serve" -l chroot -d 'Make DIR the root of the children\'s file tree' -r -F
-complete -c prise -n "__fish_prise_using_subcommand serve" -l cpu -d 'Limit the CPU time of each process to SECONDS: then SIGXCPU, and SIGKILL a second later' -r
-complete -c prise -n "__fish_prise_using_subcommand serve" -l memory -d 'Limit the address space of each process to MIB mebibytes: a larger allocation fails' -r
+complete -c prise -n "__fish_prise_using_subcommand serve" -l backlog -d 'Let N clients wait to be accepted' -r
+complete -c prise -n "__fish_prise_using_subcommand serve" -l max-children -d 'Run at most N children' -r
+complete -c prise -n "__fish_prise_using_subcommand serve" -l per-ip -d 'Serve at most N clients per address at a time' -r
+complete -c prise -n "__fish_prise_using_subcommand serve" -l rate -d 'Admit N new clients per address within SECONDS' -r
+complete -c prise -n "__fish_prise_using_subcommand serve" -l timeout -d 'Serve a client for at most SECONDS' -r
+complete -c prise -n "__fish_prise_using_subcommand serve" -l grace -d 'On stop, wait SECONDS for children' -r
+complete -c prise -n "__fish_prise_using_subcommand serve" -l user -d 'Run children as this user' -r
+complete -c prise -n "__fish_prise_using_subcommand serve" -l chroot -d 'Make DIR the root directory of the children' -r -F
+complete -c prise -n "__fish_prise_using_subcommand serve" -l cpu -d 'Limit each process to SECONDS of CPU time' -r
+complete -c prise -n "__fish_prise_using_subcommand serve" -l memory -d 'Limit each process\'s address space to MIB MiB' -r
 complete -c prise -n "__fish_prise_using_subcommand serve" -l nofile -d 'Let each process open at most N descriptors' -r
-complete -c prise -n "__fish_prise_using_subcommand serve" -l nproc -d 'Let the children\'s user have at most N processes, of all clients together' -r
-complete -c prise -n "__fish_prise_using_subcommand serve" -l proxy-protocol -d 'Expect a PROXY header, version 1 or 2, from these networks (commas between them): it says who the client is' -r
-complete -c prise -n "__fish_prise_using_subcommand serve" -l reaper -d 'How children that have ended are found' -r -f -a "hint\t'The child that SIGCHLD names, those born lately, and now and then all: costs the same with ten thousand children as with ten'
-sigchld\t'waitpid(-1) until no child is left that has ended, at each SIGCHLD: costs more the more children there are'"
-complete -c prise -n "__fish_prise_using_subcommand serve" -l hangup -d 'End a child whose client has reset the connection or closed both directions; a half-close does not count'
-complete -c prise -n "__fish_prise_using_subcommand serve" -l no-new-privs -d 'Have exec give children no more rights (set-user-ID, capabilities) than they have (Linux, FreeBSD)'
-complete -c prise -n "__fish_prise_using_subcommand serve" -l clear-env -d 'Give children nothing of this environment but PATH'
+complete -c prise -n "__fish_prise_using_subcommand serve" -l nproc -d 'Let the children\'s user run N processes at most' -r
+complete -c prise -n "__fish_prise_using_subcommand serve" -l proxy-protocol -d 'Expect a PROXY header from these networks' -r
+complete -c prise -n "__fish_prise_using_subcommand serve" -l reaper -d 'How to find ended children' -r -f -a "hint\t'Wait for the child that SIGCHLD names, for recent children, and from time to time for all: costs the same with ten thousand children as with ten'
+sigchld\t'At each SIGCHLD, call waitpid(-1) until no ended child is left: costs more the more children there are'"
+complete -c prise -n "__fish_prise_using_subcommand serve" -l hangup -d 'End a child when its client is gone'
+complete -c prise -n "__fish_prise_using_subcommand serve" -l no-new-privs -d 'Let exec give children no new privileges'
+complete -c prise -n "__fish_prise_using_subcommand serve" -l clear-env -d 'Pass children no environment but PATH'
 complete -c prise -n "__fish_prise_using_subcommand serve" -s h -l help -d 'Print help (see more with \'--help\')'
-complete -c prise -n "__fish_prise_using_subcommand check" -l send -d 'What a client says; \\n, \\r, \\t, \\0, \\\\ and \\xNN stand for what they do in C. [default: the tutorial\'s message, a line padded with NULs to 255 bytes]' -r
-complete -c prise -n "__fish_prise_using_subcommand check" -l expect -d 'How a right answer begins, written the same way' -r
-complete -c prise -n "__fish_prise_using_subcommand check" -l port -d 'The port that the server always listens on, if {port} cannot tell it another' -r
-complete -c prise -n "__fish_prise_using_subcommand check" -l timeout -d 'How long the server is given for each answer' -r
-complete -c prise -n "__fish_prise_using_subcommand check" -l format -d 'How the findings are printed' -r -f -a "human\t'For people'
+complete -c prise -n "__fish_prise_using_subcommand check" -l send -d 'What a client sends' -r
+complete -c prise -n "__fish_prise_using_subcommand check" -l expect -d 'How a right answer begins' -r
+complete -c prise -n "__fish_prise_using_subcommand check" -l port -d 'The server\'s port, for a server without {port}' -r
+complete -c prise -n "__fish_prise_using_subcommand check" -l timeout -d 'Wait SECONDS for each answer' -r
+complete -c prise -n "__fish_prise_using_subcommand check" -l format -d 'How to print the findings' -r -f -a "human\t'For people'
 tap\t'Test Anything Protocol, version 13'
 json\t'One JSON object'"
-complete -c prise -n "__fish_prise_using_subcommand check" -l only -d 'Make these checks only: a name, or several with commas between them; --list has the names' -r -f -a "answers\t''
+complete -c prise -n "__fish_prise_using_subcommand check" -l only -d 'Run only these checks' -r -f -a "answers\t''
 concurrent\t''
 no-zombies\t''
 end-of-file\t''
@@ -162,23 +162,23 @@ child:close=EINTR\t''
 child:close=EIO\t''
 child:poll=EINTR\t''
 child:poll=ENOMEM\t''"
-complete -c prise -n "__fish_prise_using_subcommand check" -l list -d 'List the checks, with --faults the faults too, and do nothing'
-complete -c prise -n "__fish_prise_using_subcommand check" -l faults -d 'Make calls of the server and of its children fail too, one at a time, by strace'
-complete -c prise -n "__fish_prise_using_subcommand check" -l verbose -d 'Print what is done, step by step'
+complete -c prise -n "__fish_prise_using_subcommand check" -l list -d 'List the checks, and with --faults the faults'
+complete -c prise -n "__fish_prise_using_subcommand check" -l faults -d 'Also make calls of the server fail, with strace'
+complete -c prise -n "__fish_prise_using_subcommand check" -l verbose -d 'Print what each check does, step by step'
 complete -c prise -n "__fish_prise_using_subcommand check" -s h -l help -d 'Print help (see more with \'--help\')'
 complete -c prise -n "__fish_prise_using_subcommand help; and not __fish_seen_subcommand_from client server serve check help" -f -a "client" -d 'The tutorial\'s clients, from an unused socket to a conversation'
 complete -c prise -n "__fish_prise_using_subcommand help; and not __fish_seen_subcommand_from client server serve check help" -f -a "server" -d 'The tutorial\'s servers, from one client to a process per client'
-complete -c prise -n "__fish_prise_using_subcommand help; and not __fish_seen_subcommand_from client server serve check help" -f -a "serve" -d 'Serve each client by a process of its own: any program, or the child of `prise server robust`'
-complete -c prise -n "__fish_prise_using_subcommand help; and not __fish_seen_subcommand_from client server serve check help" -f -a "check" -d 'Examine any server that forks per client, and say which mistake it makes'
+complete -c prise -n "__fish_prise_using_subcommand help; and not __fish_seen_subcommand_from client server serve check help" -f -a "serve" -d 'Run a program for each client: a server to deploy'
+complete -c prise -n "__fish_prise_using_subcommand help; and not __fish_seen_subcommand_from client server serve check help" -f -a "check" -d 'Examine a server that forks per client, and name its mistakes'
 complete -c prise -n "__fish_prise_using_subcommand help; and not __fish_seen_subcommand_from client server serve check help" -f -a "help" -d 'Print this message or the help of the given subcommand(s)'
-complete -c prise -n "__fish_prise_using_subcommand help; and __fish_seen_subcommand_from client" -f -a "socket" -d 'Create a TCP socket, and end without a word'
-complete -c prise -n "__fish_prise_using_subcommand help; and __fish_seen_subcommand_from client" -f -a "connect" -d 'Connect to a server whose address is known'
+complete -c prise -n "__fish_prise_using_subcommand help; and __fish_seen_subcommand_from client" -f -a "socket" -d 'Create a TCP socket, and exit'
+complete -c prise -n "__fish_prise_using_subcommand help; and __fish_seen_subcommand_from client" -f -a "connect" -d 'Connect to a server by its address'
 complete -c prise -n "__fish_prise_using_subcommand help; and __fish_seen_subcommand_from client" -f -a "send" -d 'Connect, and send a request'
 complete -c prise -n "__fish_prise_using_subcommand help; and __fish_seen_subcommand_from client" -f -a "recv" -d 'Connect, send a request, and print the reply'
 complete -c prise -n "__fish_prise_using_subcommand help; and __fish_seen_subcommand_from client" -f -a "resolve" -d 'Find the address of a name'
 complete -c prise -n "__fish_prise_using_subcommand help; and __fish_seen_subcommand_from client" -f -a "message" -d 'Ask for a message, and send it to a server by name'
-complete -c prise -n "__fish_prise_using_subcommand help; and __fish_seen_subcommand_from server" -f -a "accept" -d 'Accept one client, and end'
-complete -c prise -n "__fish_prise_using_subcommand help; and __fish_seen_subcommand_from server" -f -a "reply" -d 'Accept one client, learn its address, and greet it'
+complete -c prise -n "__fish_prise_using_subcommand help; and __fish_seen_subcommand_from server" -f -a "accept" -d 'Accept one client, and exit'
+complete -c prise -n "__fish_prise_using_subcommand help; and __fish_seen_subcommand_from server" -f -a "reply" -d 'Accept one client, print its address, and greet it'
 complete -c prise -n "__fish_prise_using_subcommand help; and __fish_seen_subcommand_from server" -f -a "loop" -d 'Accept clients one after the other, and greet each'
 complete -c prise -n "__fish_prise_using_subcommand help; and __fish_seen_subcommand_from server" -f -a "fork" -d 'Fork one process per client'
 complete -c prise -n "__fish_prise_using_subcommand help; and __fish_seen_subcommand_from server" -f -a "robust" -d 'Fork one process per client, without the tutorial\'s mistakes'

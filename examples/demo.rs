@@ -1,7 +1,8 @@
-//! demo: a server that forks one process per client, watched while clients talk to it at once.
+//! demo: shows a server that forks one process per client, while several clients talk to it.
 //! Usage: make demo
 //!
-//! Six acts, a function each. It exits 0 only if everything that it says was so.
+//! The demo has six steps, one function each. It checks everything that it prints, and exits with 0 only if all of it
+//! was true.
 
 #[path = "../tests/support/mod.rs"]
 mod support;
@@ -20,14 +21,14 @@ use nix::errno::Errno;
 use nix::sys::signal::{SigSet, Signal, killpg};
 use nix::unistd::Pid;
 
-use support::{Process, Running, free_port, processes, root, start};
+use support::{Process, Running, free_port, installed, processes, root, start};
 
-/// How long the demo waits for what must come.
+/// How long the demo waits for an expected event.
 const PATIENCE: Duration = Duration::from_secs(5);
 
 fn main() -> ExitCode {
     leave_no_server_behind();
-    match play() {
+    match run() {
         Ok(()) => ExitCode::SUCCESS,
         Err(Unexpected { expected, seen }) => {
             eprintln!("\nThe demo FAILED.\n   expected: {expected}\n   seen:     {seen}");
@@ -36,28 +37,29 @@ fn main() -> ExitCode {
     }
 }
 
-fn play() -> Result<(), Unexpected> {
-    println!("prise: a server that forks one process per client\n");
+fn run() -> Result<(), Unexpected> {
+    println!("Welcome! This is prise: a server that forks one process per client.");
+    println!("Below, $ is a command, < is what the client types, | is what a program prints.\n");
     let programs = Programs::find()?;
-    let mut server = start_the_server(&programs)?;
-    let mut clients = connect_everyone(&programs, &mut server)?;
+    let mut server = start_server(&programs)?;
+    let mut clients = connect_clients(&programs, &mut server)?;
     let (silent, talkers) = clients.split_first_mut().expect("there is at least the silent client");
-    everyone_talks_but_one(&mut server, talkers)?;
-    the_silent_one_talks(&mut server, silent)?;
-    nobody_is_left(&server)?;
-    stop_the_server(server, &clients)?;
+    all_but_one_talk(&mut server, talkers)?;
+    silent_client_talks(&mut server, silent)?;
+    no_zombie_is_left(&server)?;
+    stop_server(server, &clients)?;
     let count = clients.len();
-    println!(
-        "All this was so: {count} clients, {count} replies, {count} messages in the log once, 0 zombies."
-    );
+    println!("The demo has checked all of this: {count} clients got {count} replies, each of the");
+    println!("{count} messages is in the log exactly once, and there are 0 zombies.");
     Ok(())
 }
 
-// ---- the acts ----
+// ---- the steps ----
 
-fn start_the_server(programs: &Programs) -> Result<Server, Unexpected> {
-    println!("1. The server starts: socket(), bind() to a port, listen(). It waits in accept().\n");
-    // it says nothing of the port that the kernel picks for port 0
+fn start_server(programs: &Programs) -> Result<Server, Unexpected> {
+    println!("1. The server starts. It calls socket(), bind() and listen(), then waits in");
+    println!("   accept().\n");
+    // not port 0: this server does not print the port that the kernel would pick
     let port = free_port();
     println!("   server $ prise server fork --port {port}");
     let mut command = Command::new(&programs.prise);
@@ -68,26 +70,28 @@ fn start_the_server(programs: &Programs) -> Result<Server, Unexpected> {
     within("the server waits for connections", || {
         let log = server.log();
         let waits = log.contains("waiting for incoming connections...\n");
-        if waits { Ok(()) } else { Err(format!("the log {log:?}")) }
+        if waits { Ok(()) } else { Err(format!("its log is {log:?}")) }
     })?;
     server.show_log();
     Ok(server)
 }
 
-fn connect_everyone(programs: &Programs, server: &mut Server) -> Result<Vec<Client>, Unexpected> {
-    println!("\n2. Clients connect, and none has said a word yet. For each the server forks a child: a");
-    println!("   copy of itself, which holds that client's socket and sleeps in read() until it speaks.\n");
+fn connect_clients(programs: &Programs, server: &mut Server) -> Result<Vec<Client>, Unexpected> {
+    println!("\n2. Several clients connect, and send nothing yet. For each client, the server");
+    println!("   forks a child process: a copy of itself that has the client's socket. The");
+    println!("   child sleeps in read() until its client sends something.\n");
     let clients = programs.clients(server.port)?;
     let count = clients.len();
     server.wait_for_lines(count, "Connection from ")?;
     server.show_log();
-    show(&within(&format!("the server with {count} living children"), || server.family(count))?);
+    show(&within(&format!("the server has {count} living children"), || server.family(count))?);
     Ok(clients)
 }
 
-fn everyone_talks_but_one(server: &mut Server, talkers: &mut [Client]) -> Result<(), Unexpected> {
-    println!("\n3. All but the first talk, at once. Each one's child reads once, prints what came, answers");
-    println!("   18 bytes, \"ok\" and 16 NULs, and ends. The silent client delays nobody.\n");
+fn all_but_one_talk(server: &mut Server, talkers: &mut [Client]) -> Result<(), Unexpected> {
+    println!("\n3. All clients except the first send a message at the same time. Their children");
+    println!("   read once, print the message, answer with 18 bytes (\"ok\" and 16 NULs), and");
+    println!("   end. The silent client does not delay the others.\n");
     let start = Instant::now();
     for client in talkers.iter_mut() {
         client.talk();
@@ -102,14 +106,15 @@ fn everyone_talks_but_one(server: &mut Server, talkers: &mut [Client]) -> Result
     let count = talkers.len();
     server.wait_for_lines(count, "Message from client: ")?;
     server.show_log();
-    let family = within("the server with one living child, the silent client's", || server.family(1))?;
-    println!("\n   {count} replies in {ms} ms. One child is left, the silent client's:");
+    let family = within("the server has one living child, the silent client's", || server.family(1))?;
+    println!("\n   The {count} replies took {ms} ms. One child is left, the silent client's:");
     show(&family);
     Ok(())
 }
 
-fn the_silent_one_talks(server: &mut Server, silent: &mut Client) -> Result<(), Unexpected> {
-    println!("\n4. The silent client talks at last. Its child has waited for it all the while.\n");
+fn silent_client_talks(server: &mut Server, silent: &mut Client) -> Result<(), Unexpected> {
+    println!("\n4. Now the silent client sends its message, too. Its child was waiting for it");
+    println!("   all the time.\n");
     silent.talk();
     silent.wait_for_reply()?;
     silent.leave()?;
@@ -118,38 +123,42 @@ fn the_silent_one_talks(server: &mut Server, silent: &mut Client) -> Result<(), 
     Ok(())
 }
 
-fn nobody_is_left(server: &Server) -> Result<(), Unexpected> {
-    println!("\n5. All clients have gone. A child that has ended stays a zombie (state Z) until its parent");
-    println!("   waits for it. This parent does so whenever it gets SIGCHLD:");
-    show(&within("the server without children, zombies too", || server.family(0))?);
-    println!("\n   0 children, 0 zombies.");
+fn no_zombie_is_left(server: &Server) -> Result<(), Unexpected> {
+    println!("\n5. All clients have disconnected. A child that has ended stays a zombie (state");
+    println!("   Z) until its parent calls waitpid(). This server does so in its handler of");
+    println!("   SIGCHLD, so only the server itself is left:");
+    show(&within("the server has no child and no zombie", || server.family(0))?);
+    println!("\n   The server has 0 children and 0 zombies.");
     Ok(())
 }
 
-fn stop_the_server(mut server: Server, clients: &[Client]) -> Result<(), Unexpected> {
+fn stop_server(mut server: Server, clients: &[Client]) -> Result<(), Unexpected> {
     let pid = server.running.pid();
-    println!("\n6. The server is told to end. It has no handler for SIGTERM, which therefore ends it.\n");
+    println!("\n6. We stop the server with SIGTERM. It has no handler for this signal, so the");
+    println!("   signal kills it.\n");
     println!("   shell  $ kill -TERM {pid}");
     server.running.signal(Signal::SIGTERM);
     let status = within("the server ends", || server.running.try_wait().ok_or("it still runs".into()))?;
     SERVER.store(0, Ordering::Relaxed);
-    expect(status.signal() == Some(Signal::SIGTERM as i32), "the server is ended by SIGTERM", status)?;
+    expect(status.signal() == Some(Signal::SIGTERM as i32), "SIGTERM kills the server", status)?;
 
     let log = String::from_utf8_lossy(&server.running.all_stdout()).into_owned();
     let once = |line: &str| log.lines().filter(|logged| logged.trim_end() == line).count() == 1;
-    expect(once("bind done"), "\"bind done\" once in the log, not again from a child", &log)?;
+    expect(once("bind done"), "\"bind done\" is in the log once: no child repeats it", &log)?;
     for client in clients {
         let line = format!("Message from client: {}", client.message);
-        expect(once(&line), &format!("{line:?} once in the log"), &log)?;
+        expect(once(&line), &format!("{line:?} is in the log once"), &log)?;
     }
     let left = killpg(Pid::from_raw(pid as i32), None);
-    expect(left == Err(Errno::ESRCH), "nothing is left of the server's process group", left)?;
+    expect(left == Err(Errno::ESRCH), "the server's process group is empty", left)?;
     let port = server.port;
     let refused = TcpStream::connect(("127.0.0.1", port));
     let is_refused = refused.as_ref().is_err_and(|error| error.kind() == ErrorKind::ConnectionRefused);
     expect(is_refused, &format!("port {port} refuses a client"), &refused)?;
-    println!("\n   SIGTERM ended it; port {port} refuses clients; nothing is left running. A restart on");
-    println!("   that port may fail for a minute: this server sets no SO_REUSEADDR, server robust does.\n");
+    println!("\n   The server has ended, none of its processes is left, and port {port} refuses");
+    println!("   connections. For a minute, a new server may be unable to bind this port,");
+    println!("   because `prise server fork` does not set SO_REUSEADDR; `prise server robust`");
+    println!("   does.\n");
     Ok(())
 }
 
@@ -158,7 +167,7 @@ fn stop_the_server(mut server: Server, clients: &[Client]) -> Result<(), Unexpec
 struct Server {
     running: Running,
     port: u16,
-    /// How much of its log has been shown.
+    /// How many bytes of its log were printed.
     shown: usize,
 }
 
@@ -167,25 +176,25 @@ impl Server {
         self.running.stdout()
     }
 
-    /// Print what is new in its log.
+    /// Print the new lines of its log.
     fn show_log(&mut self) {
         let log = self.log();
         show_lines("server", &log[self.shown..]);
         self.shown = log.len();
     }
 
-    /// Wait until so many new lines of its log begin in a way.
+    /// Wait until exactly `count` new lines of its log begin with a prefix.
     fn wait_for_lines(&mut self, count: usize, prefix: &str) -> Result<(), Unexpected> {
-        within(&format!("{count} lines \"{prefix}…\" more in the server's log"), || {
+        within(&format!("the server's log has {count} new lines \"{prefix}…\""), || {
             let log = self.log();
             let new = &log[self.shown..];
             let lines = new.lines().filter(|line| line.starts_with(prefix)).count();
-            // the last may have come in part
-            if lines == count && new.ends_with('\n') { Ok(()) } else { Err(format!("{lines}, in {new:?}")) }
+            // the last line may be incomplete
+            if lines == count && new.ends_with('\n') { Ok(()) } else { Err(format!("{lines} in {new:?}")) }
         })
     }
 
-    /// The server and its children, if there are so many, all alive.
+    /// The server and its children. An error if there are not exactly `count` children, all alive and asleep.
     fn family(&self, count: usize) -> Result<Vec<Process>, String> {
         let pid = self.running.pid();
         let (mut children, others): (Vec<_>, Vec<_>) =
@@ -197,7 +206,7 @@ impl Server {
             return Err(format!("{} children, {zombies} of them zombies", children.len()));
         }
         if let Some(awake) = children.iter().find(|child| child.state == 'R') {
-            return Err(format!("child {} not yet asleep", awake.pid));
+            return Err(format!("child {} does not sleep yet", awake.pid));
         }
         children.sort_by_key(|child| child.pid);
         children.insert(0, parent);
@@ -215,7 +224,7 @@ fn show(family: &[Process]) {
             'S' | 'I' => format!("{state} sleeping"),
             other => other.to_string(),
         };
-        // without the folder of the program, which would only make long lines
+        // without the program's folder, to keep the lines short
         let arguments = command.split_once(' ').map_or("", |(_, arguments)| arguments);
         println!("   {pid:>8} {ppid:>8}  {state:11} {branch}prise {arguments}");
     }
@@ -231,7 +240,7 @@ struct Client {
 }
 
 impl Client {
-    /// Start a client, and show its command as a person would type it.
+    /// Start a client, and print its command as a user would type it.
     fn start(name: &'static str, program: &Path, arguments: &[&str]) -> Client {
         let shown = program.strip_prefix(root().join("target/release")).or(program.strip_prefix(root()));
         println!("   {name:6} $ {} {}", shown.unwrap_or(program).display(), arguments.join(" "));
@@ -246,7 +255,7 @@ impl Client {
     fn talk(&mut self) {
         println!("   {:6} < {}", self.name, self.message);
         if let Some(stdin) = &mut self.stdin {
-            // if it has ended, its missing reply will say so
+            // if the client has ended, wait_for_reply reports it
             let _ = writeln!(stdin, "{}", self.message);
         }
     }
@@ -260,7 +269,7 @@ impl Client {
         })
     }
 
-    /// Let it end, and show what it has printed.
+    /// Close its stdin, wait until it ends, and print its output.
     fn leave(&mut self) -> Result<(), Unexpected> {
         self.stdin = None;
         let name = self.name;
@@ -270,14 +279,14 @@ impl Client {
     }
 }
 
-/// Print what a program has printed, each line with its name.
+/// Print a program's output, each line after the program's name.
 fn show_lines(name: &str, text: &str) {
     for line in text.lines().map(str::trim_end).filter(|line| !line.is_empty()) {
         println!("   {name:6} | {}", readable(line));
     }
 }
 
-/// NULs are counted, other control characters escaped.
+/// A line with its NULs counted and its other control characters escaped.
 fn readable(line: &str) -> String {
     let mut text = String::new();
     for run in line.chars().collect::<Vec<_>>().chunk_by(|a, b| a == b) {
@@ -292,29 +301,29 @@ fn readable(line: &str) -> String {
 
 // ---- the programs ----
 
-/// What the demo runs.
+/// The programs that the demo runs.
 struct Programs {
     prise: PathBuf,
     twin: PathBuf,
 }
 
 impl Programs {
-    /// Beside this example, which is target/release/examples/demo, and in target/c.
+    /// Find prise in target/release, the parent of this example's folder, and the C twin in target/c.
     fn find() -> Result<Programs, Unexpected> {
-        let demo = env::current_exe().expect("a program knows where it is");
-        let folder = demo.ancestors().nth(2).expect("cargo puts examples into a folder of their own");
+        let demo = env::current_exe().expect("a program knows its own path");
+        let folder = demo.ancestors().nth(2).expect("cargo puts examples into a subfolder");
         let programs = Programs { prise: folder.join("prise"), twin: root().join("target/c/client/message") };
         for program in [&programs.prise, &programs.twin] {
             expect(
                 program.is_file(),
-                &format!("{}, which make demo builds", program.display()),
-                "no such file",
+                &format!("{} exists: `make demo` builds it", program.display()),
+                "there is no such file",
             )?;
         }
         Ok(programs)
     }
 
-    /// Start every client that there is, the silent one first.
+    /// Start all installed clients, the silent one first.
     fn clients(&self, port: u16) -> Result<Vec<Client>, Unexpected> {
         let port = &port.to_string();
         let message = ["client", "message", "localhost", port, "--reply"];
@@ -327,20 +336,16 @@ impl Programs {
             if installed(name) {
                 clients.push(Client::start(name, Path::new(name), &["localhost", port]));
             } else {
-                println!("   {name:6} : not installed, left out");
-                expect(env::var_os("CI").is_none(), &format!("{name}, as CI is set"), "it is not installed")?;
+                println!("   {name:6} : skipped, because it is not installed");
+                let expected = format!("{name} is installed, because CI is set");
+                expect(env::var_os("CI").is_none(), &expected, "it is not installed")?;
             }
         }
         Ok(clients)
     }
 }
 
-fn installed(tool: &str) -> bool {
-    let path = env::var_os("PATH").unwrap_or_default();
-    env::split_paths(&path).any(|folder| folder.join(tool).is_file())
-}
-
-// ---- what is expected ----
+// ---- expectations ----
 
 struct Unexpected {
     expected: String,
@@ -351,7 +356,7 @@ fn expect(holds: bool, expected: &str, seen: impl Debug) -> Result<(), Unexpecte
     if holds { Ok(()) } else { Err(Unexpected { expected: expected.into(), seen: format!("{seen:?}") }) }
 }
 
-/// Look until what is expected is there; if it does not come, what was seen last counts.
+/// Repeat a look until it succeeds. After [`PATIENCE`], give an error with what the last look has seen.
 fn within<T>(expected: &str, mut look: impl FnMut() -> Result<T, String>) -> Result<T, Unexpected> {
     let end = Instant::now() + PATIENCE;
     loop {
@@ -365,16 +370,16 @@ fn within<T>(expected: &str, mut look: impl FnMut() -> Result<T, String>) -> Res
     }
 }
 
-// ---- whatever happens ----
+// ---- clean-up ----
 
-/// The server's process group, 0 while there is none.
+/// The server's process group; 0 if there is no server.
 static SERVER: AtomicI32 = AtomicI32::new(0);
 
-/// Neither Ctrl-C, which does not reach the server's process group, nor a panic, which drops nothing
-/// in a release build, may leave the server behind. (A client ends with its stdin.)
+/// Kill the server if the demo is interrupted or panics. Ctrl-C does not reach the server's own process group; a panic
+/// in a release build aborts without dropping values. (Clients end by themselves, since their stdin is closed.)
 fn leave_no_server_behind() {
     panic::set_hook(Box::new(|panic| {
-        // nowhere is left to say that stderr itself failed
+        // an error of stderr cannot be reported anywhere
         let _ = writeln!(std::io::stderr(), "{panic}");
         kill_server_and_exit(1)
     }));

@@ -1,6 +1,6 @@
-//! Write the manual pages and the shells' completions, as the command line stands: `make docs`.
+//! Generates the manual pages and the shell completions from the command line: `make docs`.
 //!
-//! What the command line does not know of a page, from SIGNALS on, stands in man/sections.
+//! The sections of a page that clap does not know, from SIGNALS on, are in man/sections.
 
 use std::fs;
 use std::io::Write;
@@ -10,18 +10,19 @@ use clap::Command;
 use clap_complete::Shell;
 use clap_mangen::Man;
 
-/// When what the pages say last changed.
+/// The date of the last change to the text of the pages.
 const DATE: &str = "2026-11-27";
 
 fn main() {
     for (file, text) in files() {
         let file = Path::new(env!("CARGO_MANIFEST_DIR")).join(file);
-        fs::create_dir_all(file.parent().expect("it is in a folder")).expect("a folder can be made");
-        fs::write(file, text).expect("a page can be written");
+        fs::create_dir_all(file.parent().expect("every file is in a folder"))
+            .expect("the folder can be created");
+        fs::write(file, text).expect("the file can be written");
     }
 }
 
-/// Every file that is made, and what is to be in it.
+/// Every generated file: its name and its content.
 pub fn files() -> Vec<(String, String)> {
     let mut tree = prise::inside::command().disable_help_subcommand(true);
     tree.build();
@@ -29,7 +30,7 @@ pub fn files() -> Vec<(String, String)> {
     for command in tree.get_subcommands() {
         files.push((format!("man/{}.1", page_name(command)), page(command)));
     }
-    // with `prise help COMMAND`
+    // the completions include `prise help COMMAND`; the pages do not
     let tree = prise::inside::command();
     for (shell, file) in [(Shell::Bash, "prise.bash"), (Shell::Zsh, "_prise"), (Shell::Fish, "prise.fish")] {
         let mut text = Vec::new();
@@ -39,8 +40,9 @@ pub fn files() -> Vec<(String, String)> {
     files
 }
 
-/// A page: what clap knows, and then what it does not.
+/// A page: the sections that clap knows, then those of man/sections.
 fn page(command: &Command) -> String {
+    let command = &with_joined_helps(command);
     let name = page_name(command);
     let source = format!("prise {}", env!("CARGO_PKG_VERSION"));
     let man = Man::new(command.clone()).title(name.to_uppercase()).date(DATE).source(source);
@@ -59,7 +61,7 @@ fn page(command: &Command) -> String {
     page + &fs::read_to_string(&sections).unwrap_or_else(|error| panic!("{}: {error}", sections.display()))
 }
 
-/// The commands, each with the page that tells of it.
+/// The COMMANDS section: each command's page.
 fn commands(tree: &Command) -> String {
     let mut text = ".SH COMMANDS\n".to_string();
     for command in tree.get_subcommands() {
@@ -69,10 +71,11 @@ fn commands(tree: &Command) -> String {
     text
 }
 
-/// The tutorial's programs of a folder, each with its options.
-fn programs(folder: &Command) -> String {
+/// The PROGRAMS section of `prise client` or `prise server`: each program with its options.
+fn programs(command: &Command) -> String {
     let mut text = ".SH PROGRAMS\n".to_string();
-    for program in folder.get_subcommands() {
+    for program in command.get_subcommands() {
+        let program = with_joined_helps(program);
         let man = Man::new(program.clone());
         let usage = program.clone().render_usage().to_string();
         text += &format!(".SS {}\n", usage.trim_start_matches("Usage: ").replace('-', "\\-"));
@@ -80,32 +83,40 @@ fn programs(folder: &Command) -> String {
             rendered_body(|out| man.render_description_section(out)),
             rendered_body(|out| man.render_options_section(out)),
         ] {
-            // without the line that names the section
+            // without the line with the section's name
             text += body.split_once('\n').map_or("", |(_, rest)| rest);
         }
     }
     text
 }
 
-/// `prise-serve`
+/// The command, with the paragraphs of each option's help joined by full stops: clap_mangen runs them together.
+fn with_joined_helps(command: &Command) -> Command {
+    command.clone().mut_args(|option| match option.get_long_help().map(ToString::to_string) {
+        Some(help) => option.long_help(help.replace("\n\n", ".\n")),
+        None => option,
+    })
+}
+
+/// The name of a command's page, such as `prise-serve`.
 fn page_name(command: &Command) -> &str {
     command.get_display_name().unwrap_or_else(|| command.get_name())
 }
 
-/// What clap_mangen makes of something.
+/// The output of a clap_mangen renderer.
 fn rendered(render: impl Fn(&mut dyn Write) -> std::io::Result<()>) -> String {
     let mut text = Vec::new();
-    render(&mut text).expect("memory can be written");
-    // it breaks the line before possible values twice, with an empty line in between
+    render(&mut text).expect("a Vec takes everything");
+    // before possible values, it writes two line breaks with an empty line between them
     utf8(text).replace("\n\n", "\n").replace(".br\n.br\n", ".br\n")
 }
 
-/// The same from the section's name on, without what a page begins with.
+/// The same from the section's name on, without the header lines of the page.
 fn rendered_body(render: impl Fn(&mut dyn Write) -> std::io::Result<()>) -> String {
     let text = rendered(render);
     text.find(".SH ").map_or(String::new(), |start| text[start..].to_string())
 }
 
 fn utf8(text: Vec<u8>) -> String {
-    String::from_utf8(text).expect("what is generated is text")
+    String::from_utf8(text).expect("generated files are text")
 }

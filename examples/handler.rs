@@ -1,9 +1,9 @@
-//! handler: talks to one client on descriptors 0 and 1, as the child of `prise server fork` does on its socket.
+//! handler: talks to one client on descriptors 0 and 1, as the child of `prise server robust` does on its socket.
 //! Usage: tcpserver 127.0.0.1 8888 target/release/examples/handler
 //!
-//! The program that a superserver runs for each client. It reads a message in pieces, writes `ok` and 16
-//! NULs, half-closes, and reads until the client closes too. It prints nothing: what inetd starts has the
-//! client for its stderr too.
+//! A superserver runs this program for each client. It reads a message, which may come in pieces, writes `ok` and 16
+//! NULs, half-closes, and reads until the client closes, too. It prints nothing to stderr, because under inetd stderr
+//! is the client's socket, too.
 
 use std::io::{stdin, stdout};
 use std::os::fd::{AsFd, BorrowedFd};
@@ -15,9 +15,9 @@ use nix::poll::{PollFd, PollFlags, poll};
 use nix::sys::socket::{Shutdown, shutdown};
 use nix::unistd::{close, read, write};
 
-/// How long the next piece of a message may take: as in `prise server fork`.
+/// How long to wait for the next piece of a message: as long as `prise server robust`.
 const PIECE_MS: u16 = 1500;
-/// How long a client that says nothing more is given to close, and how long all that it still says may take.
+/// How long to wait, after the reply, for the client to close; and how long the client may go on sending.
 const LINGER_MS: u16 = 2000;
 const MESSAGE_MAX: usize = 255;
 const REPLY: [u8; 18] = *b"ok\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0";
@@ -37,7 +37,7 @@ fn converse(input: BorrowedFd, output: BorrowedFd) -> Result<(), Errno> {
     Ok(())
 }
 
-/// A line, 255 bytes, a NUL, or all that comes.
+/// Read up to a newline, a NUL, 255 bytes, the end of file, or a pause of [`PIECE_MS`].
 fn read_message(input: BorrowedFd) -> Result<(), Errno> {
     let mut buffer = [0; MESSAGE_MAX];
     let mut len = 0;
@@ -65,15 +65,14 @@ fn writen(output: BorrowedFd, mut buffer: &[u8]) -> Result<(), Errno> {
     Ok(())
 }
 
-/// Say that no more will come. A superserver that relays may have given a pipe, which has one way only:
-/// there it is closed.
+/// End the output. A superserver that relays may use a pipe for stdout: a pipe cannot be half-closed, so close it.
 fn half_close() {
     if shutdown(1, Shutdown::Write) == Err(Errno::ENOTSOCK) {
         let _ = close(1);
     }
 }
 
-/// Read until the client closes too, but not for ever.
+/// Read until the client closes, too, or [`LINGER_MS`] have passed.
 fn drain(input: BorrowedFd) {
     let mut rest = [0; 1024];
     let mut first = None;
@@ -89,7 +88,7 @@ fn drain(input: BorrowedFd) {
     }
 }
 
-/// Whether there is something to read, or the end, within ms milliseconds.
+/// Whether bytes or the end of file arrive within `ms` milliseconds.
 fn readable(input: BorrowedFd, ms: u16) -> bool {
     let mut fds = [PollFd::new(input, PollFlags::POLLIN)];
     loop {

@@ -1,4 +1,4 @@
-//! mirror: a program of the tutorial's as listing, C twin and Rust, side by side, step by step.
+//! mirror: shows one of the tutorial's programs side by side: the listing, the C twin and the Rust.
 //! Usage: make mirror PROGRAM=server/fork [TUTORIAL=FILE]
 
 #[path = "../tests/support/mod.rs"]
@@ -12,7 +12,7 @@ use support::listings::{Listings, PROGRAMS};
 use support::root;
 use support::syntax::{Side, line_keys};
 
-/// What is shown of one edition: its lines, and what each is recognised by.
+/// One edition of the program: its lines, and a key for each line, by which the editions are aligned.
 struct Column {
     title: String,
     lines: Vec<String>,
@@ -20,7 +20,7 @@ struct Column {
 }
 
 impl Column {
-    /// From the first function on: what stands before it is each language's own.
+    /// The lines from main on; the lines before main differ between the languages.
     fn new(title: String, side: Side, source: &str) -> Column {
         let keys = line_keys(side, &title, source);
         let lines: Vec<String> = source.lines().map(|line| line.trim_end().replace('\t', "    ")).collect();
@@ -28,11 +28,10 @@ impl Column {
         let first = lines.iter().position(begins).unwrap_or(0);
         Column { title, lines: lines[first..].to_vec(), keys: keys[first..].to_vec() }
     }
-}
 
-impl Column {
-    /// Recognise a step's comment, which is in another language here, by the code that follows it.
-    fn name_steps_as(&mut self, twin: &Column) {
+    /// Give the step comments of a listing, which are not in English, the keys of the twin's comments before the same
+    /// code.
+    fn copy_step_keys(&mut self, twin: &Column) {
         let is_comment = |line: &String| line.trim_start().starts_with("// ");
         let blank = |line: &String| line.trim().is_empty();
         let rows = align(&[self.keys.clone(), twin.keys.clone()]);
@@ -51,11 +50,11 @@ impl Column {
 }
 
 fn main() -> ExitCode {
-    let asked = std::env::args().nth(1).unwrap_or_default();
+    let requested = std::env::args().nth(1).unwrap_or_default();
     let all: Vec<&str> = PROGRAMS.into_iter().chain(["server/robust"]).collect();
-    let of_name = |known: &&&str| **known == asked || known.split('/').nth(1) == Some(asked.as_str());
-    let Some(program) = all.iter().find(of_name) else {
-        eprintln!("PROGRAM= takes {}", all.join(", "));
+    let matches = |known: &&&str| **known == requested || known.split('/').nth(1) == Some(requested.as_str());
+    let Some(program) = all.iter().find(matches) else {
+        eprintln!("PROGRAM= can be {}", all.join(", "));
         return ExitCode::from(2);
     };
     match columns(program) {
@@ -70,7 +69,7 @@ fn main() -> ExitCode {
     }
 }
 
-/// The C twin, the Rust, and the listing where the document is at hand: in this order.
+/// The C twin, the Rust, and the listing if TUTORIAL is set.
 fn columns(program: &str) -> Result<Vec<Column>, String> {
     let read = |path: String, side| {
         let source = fs::read_to_string(root().join(&path)).map_err(|error| format!("{path}: {error}"))?;
@@ -81,18 +80,18 @@ fn columns(program: &str) -> Result<Vec<Column>, String> {
     match Listings::from_environment()?.filter(|_| PROGRAMS.contains(&program)) {
         Some(listings) => {
             let mut listing = Column::new("the listing".into(), Side::C, &listings.source(program));
-            listing.name_steps_as(&columns[0]);
+            listing.copy_step_keys(&columns[0]);
             columns.push(listing);
         }
         None if PROGRAMS.contains(&program) => {
-            eprintln!("TUTORIAL=FILE shows the tutorial's listing beside them.\n");
+            eprintln!("With TUTORIAL=FILE, the tutorial's listing is shown beside them.\n");
         }
         None => {}
     }
     Ok(columns)
 }
 
-/// The listing left, the Rust right; the twin between them is what both are aligned with.
+/// The columns side by side: the listing, the twin, the Rust. The listing and the Rust are aligned with the twin.
 fn side_by_side(columns: &[Column]) -> String {
     let [twin, rust, listing @ ..] = columns else { return String::new() };
     let others: Vec<&Column> = listing.iter().chain([rust]).collect();

@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
-# Examines the superservers that people deploy with `prise check`, all with one handler, and prints what it finds
-# as Markdown. Which checks there are, `prise check` says.
+# Runs `prise check` on the superservers that people deploy, all with the same handler, and prints the findings as
+# Markdown. `prise check --list` lists the checks.
 set -euo pipefail
 
 readonly PEERS=(tcpserver tcpsvd socat socat-nofork ncat xinetd inetd systemd)
@@ -10,11 +10,11 @@ usage() {
     cat <<USAGE
 usage: scripts/examine-peers.sh [--only CHECK,...] [SERVER...]
 
-Without SERVER: all of ${PEERS[*]}, less those that are not installed.
+Without SERVER: those that are installed of ${PEERS[*]}.
 
 environment:
-  PRISE    the examiner (target/release/prise)
-  HANDLER  what the servers run for each client (target/release/examples/handler)
+  PRISE    the examiner (default: target/release/prise)
+  HANDLER  the program for each client (default: target/release/examples/handler)
 USAGE
 }
 
@@ -29,9 +29,9 @@ say() {
 
 # --- the servers ---------------------------------------------------------------------------------
 
-# Sets, for server $1, its Debian package, the command to examine and its configuration, if it has one. What a
-# careful administrator says for a thousand clients at once: no look-ups, no limit of the server's own below that,
-# a backlog where it can be chosen, and this machine's address alone.
+# Sets PACKAGE, COMMAND and CONFIG for server $1: its Debian package, the command to examine, and its configuration
+# file if it has one. A careful administrator would set it up like this for a thousand clients at once: no look-ups,
+# no lower limit of the server's own, a long backlog if it can be set, and the loopback address only.
 describe() {
     CONFIG=
     case $1 in
@@ -54,7 +54,7 @@ describe() {
             ;;
         xinetd)
             PACKAGE=xinetd
-            # it removes the pidfile in the end: by default the system's own
+            # xinetd removes its pidfile when it ends; the default one is that of the system's xinetd
             COMMAND=(xinetd -dontfork -pidfile "$STATE/xinetd.pid" -f)
             CONFIG=$(xinetd_conf)
             ;;
@@ -90,7 +90,7 @@ service handler
 CONF
 }
 
-# What is installed of $PACKAGE; where it is only unpacked, what the changelog beside the program says.
+# Prints the version of $PACKAGE. If it is unpacked, not installed, the changelog beside the program has it.
 version() {
     local installed path
     installed=$(dpkg-query -W -f='${Version}' "$PACKAGE" 2>/dev/null) || installed=
@@ -104,14 +104,14 @@ version() {
 
 # --- the examination -----------------------------------------------------------------------------
 
-# Examines server $1, as it is described.
+# Examines server $1, which describe has set up.
 examine() {
     local status=0 command=("${COMMAND[@]}")
     say "$1"
     if [[ $CONFIG ]]; then
-        # its port stands in a file, its last argument
+        # its port is in a configuration file, the last argument
         printf '%s\n' "$CONFIG" >"$STATE/$1.conf"
-        # shellcheck disable=SC2016 # expanded by the shell that is examined, and becomes the server
+        # shellcheck disable=SC2016 # for the shell that is started: it expands this, and becomes the server
         command=(sh -c 'sed "s/PORT/$1/" "$0" >"$0.$1"; conf=$0.$1; shift; exec "$@" "$conf"'
             "$STATE/$1.conf" '{port}' "${COMMAND[@]}")
     fi
@@ -125,7 +125,7 @@ examine() {
 
 # --- the report ----------------------------------------------------------------------------------
 
-# `handler`, `PORT` and bare names of files for what differs from run to run.
+# Replaces what differs from run to run with `handler`, `PORT` and bare file names.
 shown() {
     local text=$*
     text=${text//"$STATE/"/}
@@ -147,13 +147,13 @@ print_started() {
     done
 }
 
-# One file of findings each for the servers $@, in that order.
+# Prints the table of checks for the servers $@, in that order, and its footnotes.
 print_table() {
     local name files=()
     for name; do
         files+=("$STATE/$name.json")
     done
-    # shellcheck disable=SC2016 # jq's variables
+    # shellcheck disable=SC2016 # these are jq's variables
     jq -rn --arg names "$*" '
         def row: "| " + join(" | ") + " |";
         def note: "\(.name): " + (.reason // "\(.seen) (expected: \(.expected))");
@@ -174,7 +174,7 @@ print_table() {
 
 # shellcheck disable=SC2317 # the trap calls it
 clean_up() {
-    # inetd writes its number there, if it may, and is killed before it could take it back
+    # inetd writes its pid there if it can; it is killed before it removes the file
     if [[ -e $STATE/system-inetd.pid ]]; then
         cp -p "$STATE/system-inetd.pid" "$INETD_PID"
     elif [[ -e $STATE/inetd.json ]]; then
@@ -198,7 +198,7 @@ main() {
     cd "$(dirname "${BASH_SOURCE[0]}")/.."
     PRISE=$(realpath "${PRISE:-target/release/prise}")
     HANDLER=$(realpath "${HANDLER:-target/release/examples/handler}")
-    [[ -x $PRISE && -x $HANDLER ]] || die "make examine-peers builds what is missing here"
+    [[ -x $PRISE && -x $HANDLER ]] || die "$PRISE or $HANDLER is missing: make examine-peers builds them"
     command -v jq >/dev/null || die "jq is not installed: apt-get install jq"
     STATE=$(mktemp -d)
     cp -p "$INETD_PID" "$STATE/system-inetd.pid" 2>/dev/null || true

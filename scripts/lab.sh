@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Builds the server of a lab and examines it; without a name, lists the labs. `make lab` calls it.
+# Builds the server of lab $1 and examines it; without a name, lists the labs. `make lab` calls it.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 
@@ -13,17 +13,17 @@ list() {
 }
 
 if [ $# -eq 0 ]; then
-    echo "make lab NAME=… builds and examines one of these servers, each wrong in one way:"
+    echo "make lab NAME=… builds and examines the server of a lab. Each has one mistake:"
     echo
     list
     echo
-    echo "labs/README.md has them in teaching order; labs/NAME/README.md says what to do."
+    echo "labs/README.md lists them in teaching order; labs/NAME/README.md says what to do."
     exit
 fi
 
 name=$1
 if [ ! -f "labs/$name/bug.patch" ]; then
-    { echo "there is no lab '$name'; these are:"; list; } >&2
+    { echo "there is no lab '$name'; the labs are:"; list; } >&2
     exit 2
 fi
 expected=$(awk -F '`' '/^Fails: `/ { print $2 }' "labs/$name/README.md")
@@ -34,16 +34,16 @@ prise=${PRISE:-target/release/prise}
 [ -n "${PRISE:-}" ] || cargo build --quiet --release
 
 status=0
-# the report is seen as it comes, and kept; a backlog of 3, the tutorial's, makes a burst of clients slow
+# tee shows the report at once, and keeps it; the default backlog of 3 would make a burst of clients slow
 "$prise" check -- "$folder/server" --port '{port}' --backlog 1000 | tee "$folder/report" || status=${PIPESTATUS[0]}
 [ "$status" -le 1 ] || exit "$status"
 failed=$(awk '$1 == "FAILS" { print $2 }' "$folder/report" | xargs)
 
 echo
-given=$(mktemp -d)
-trap 'rm -rf "$given"' EXIT
-"${MAKE:-make}" -s --no-print-directory LABS="$given" "$given/$name/c/server/robust.c"
-if diff -r "$given/$name/c" "$folder/c" >/dev/null; then
+original=$(mktemp -d)
+trap 'rm -rf "$original"' EXIT
+"${MAKE:-make}" -s --no-print-directory LABS="$original" "$original/$name/c/server/robust.c"
+if diff -r "$original/$name/c" "$folder/c" >/dev/null; then
     if [ "$failed" = "$expected" ]; then
         echo "$name fails $expected and nothing else, as it should."
         echo "Now mend $folder/c/server/robust.c, and run this again."

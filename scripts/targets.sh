@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Type-checks or links this crate, or its C twins, for the systems that it supports besides the builder's own.
+# Type-checks or links this crate, or compiles its C twins, for the other systems that it supports.
 set -euo pipefail
 
 readonly ZIG_VERSION=0.17.1
@@ -25,13 +25,14 @@ USAGE
     printf '  %s\n' "${ALL_TARGETS[@]}"
     cat <<'USAGE'
 
-Needs a recent cargo and a host C compiler; apt-get (Debian 12's Rust with its
-sources, unpacked, never installed) and pip (zig, the linker and C compiler).
-`check` of a target whose std your own toolchain has needs only that toolchain.
+It needs a recent cargo and a C compiler for the host. With apt-get it fetches
+Debian 12's Rust and its sources, which it unpacks and does not install; with pip
+it fetches zig, the linker and C compiler for the targets. To `check` a target
+whose std your own toolchain has, it needs only that toolchain.
 
 environment:
-  PRISE_TARGETS_DIR  where tools and builds are kept (target/targets)
-  CFLAGS_TWINS       flags for `c`, instead of
+  PRISE_TARGETS_DIR  the folder of the tools and builds (default: target/targets)
+  CFLAGS_TWINS       the flags for `c`; default:
 USAGE
     printf '                     %s\n' "$DEFAULT_CFLAGS"
 }
@@ -58,16 +59,16 @@ zig_triple() {
 
 # --- tools, fetched once -------------------------------------------------------------------------
 
-# Does the builder's own toolchain have std for target $1?
+# Whether your own toolchain has std for target $1.
 has_own_std() {
     local libdir
     libdir=$("${RUSTC:-rustc}" --print target-libdir --target "$1" 2>/dev/null) || return 1
     compgen -G "$libdir/libstd-*.rlib" >/dev/null
 }
 
-# The packages that make up Debian's rustc: itself, std for the host (build scripts, macros), std's source, and
-# whatever of their shared libraries this machine lacks. An upgrade of an installed library is left out on
-# purpose: a second libc beside the system's loader would crash.
+# Prints the packages that Debian's rustc needs: rustc itself, std for the host (for build scripts and macros), std's
+# source, and those of their shared libraries that this machine lacks. It leaves out upgrades of installed libraries
+# on purpose: with the system's loader, a second libc would crash.
 rust_packages() {
     local std
     std=$(apt-cache show --no-all-versions libstd-rust-web-dev |
@@ -78,7 +79,7 @@ rust_packages() {
     } | sort -u
 }
 
-# Unpacked, not installed: the packages conflict with rustup's, and would put another rustc in PATH.
+# Unpacks Debian's rustc. Installed, its packages would conflict with rustup's, and put another rustc in PATH.
 get_rust() {
     [[ -x $STATE/rust/rustc ]] && return
     need apt-get "this needs Debian 12, or a toolchain with the target's own std (rustup target add TARGET)"
@@ -86,7 +87,7 @@ get_rust() {
     say "fetching Debian's rustc and the source of std (once)"
 
     if ((EUID == 0)); then
-        apt-get update -qq || say "apt-get update failed; going on with the package lists as they are"
+        apt-get update -qq || say "apt-get update failed; using the package lists as they are"
     fi
     apt-cache show rustc-web rust-web-src libstd-rust-web-dev >/dev/null 2>&1 ||
         die "apt knows no rustc-web: run apt-get update as root, on Debian 12 with its security updates"
@@ -103,11 +104,11 @@ get_rust() {
     done
     rm -r "$new/debs"
 
-    # Its libraries lie where no loader looks.
+    # The loader does not search the folder of its libraries.
     local driver
     driver=$(compgen -G "$new/root/usr/lib/*/librustc_driver-*.so") || die "Debian's rustc has moved its driver"
     driver=${driver#"$new"/}
-    # shellcheck disable=SC2016 # expanded by the script that is written
+    # shellcheck disable=SC2016 # for the script that is written, which expands this
     write_script "$new/rustc" \
         'here=${0%/*}' \
         "LD_LIBRARY_PATH=\$here/${driver%/*} exec \"\$here/root/usr/bin/rustc\" \"\$@\""
@@ -129,7 +130,8 @@ get_zig() {
 
 # --- one target ----------------------------------------------------------------------------------
 
-# Writes the shell script $1 with the lines that follow, unless it is so already: a newer wrapper makes cargo rebuild.
+# Writes the shell script $1 from the lines that follow. It keeps a file that already has these lines, since cargo
+# rebuilds everything when the file is newer.
 write_script() {
     local path=$1 text
     shift
@@ -138,10 +140,10 @@ write_script() {
     printf '%s\n' "$text" >"$path" && chmod +x "$path"
 }
 
-# zig as the linker $2 for target $1. It has the C library of every target, but not the libraries named here,
-# which the libc crate asks for and this crate calls nothing of.
+# Writes the linker $2 for target $1, which calls zig. zig has the C library of every target, but not the libraries
+# named here. The libc crate asks for them, but this crate calls no function of them.
 write_linker() {
-    # shellcheck disable=SC2016 # expanded by the script that is written
+    # shellcheck disable=SC2016 # for the script that is written, which expands this
     write_script "$2" \
         'unset LD_LIBRARY_PATH' \
         'for arg; do' \
@@ -154,27 +156,27 @@ write_linker() {
         "exec '$ZIG' cc -target $(zig_triple "$1") \"\$@\""
 }
 
-# `cargo $2...` for target $1, with std built from source. `check` names the linker too, though it runs none:
-# cargo builds std anew when that setting changes.
+# Runs `cargo $2...` for target $1, and builds std from source. `check` needs no linker, but names the same one as
+# `link`, since cargo rebuilds std when that setting changes.
 cargo_with_built_std() {
     local target=$1 linker=$STATE/ld-$1 name
     shift
     write_linker "$target" "$linker" || return
     name=$(tr 'a-z-' 'A-Z_' <<<"$target")
     export "CARGO_TARGET_${name}_LINKER=$linker"
-    # For macOS rustc looks for Apple's SDK, and warns without one; zig brings its own.
+    # For macOS, rustc looks for Apple's SDK and warns if there is none; zig has its own.
     mkdir -p "$STATE/no-sdk" || return
-    # RUSTC_BOOTSTRAP: -Zbuild-std is unstable. The musl flag: Debian's rustc has no crt of its own, zig has.
+    # RUSTC_BOOTSTRAP: -Zbuild-std is unstable. The musl flag: zig has the crt files, Debian's rustc has not.
     RUSTC=$STATE/rust/rustc RUSTC_BOOTSTRAP=1 SDKROOT=$STATE/no-sdk \
         CARGO_TARGET_X86_64_UNKNOWN_LINUX_MUSL_RUSTFLAGS=-Clink-self-contained=no \
         "$CARGO" "$@" -Zbuild-std=std,panic_unwind,panic_abort --target "$target"
 }
 
-# -Dwarnings goes to this crate alone, by a wrapper: as RUSTFLAGS it would also hit std, which cargo takes for
-# our own source and whose lints it does not cap.
+# A wrapper passes -Dwarnings for this crate only. In RUSTFLAGS it would apply to std too: cargo takes std for our
+# own source, and does not cap its lints.
 check() {
     local target=$1
-    # shellcheck disable=SC2016 # expanded by the script that is written
+    # shellcheck disable=SC2016 # for the script that is written, which expands this
     write_script "$STATE/deny-warnings" 'exec "$@" -Dwarnings' || return
     export RUSTC_WORKSPACE_WRAPPER=$STATE/deny-warnings
     if has_own_std "$target"; then
@@ -200,7 +202,7 @@ twins() {
     return "$failed"
 }
 
-# Runs command $1 for target $2. bash ignores set -e in what is tested, as this is: each step says `|| return`.
+# Runs command $1 for target $2. Its caller tests the result, so bash ignores set -e here: each step has `|| return`.
 run() {
     case $1 in
         check) check "$2" ;;
@@ -224,14 +226,14 @@ get_tools() {
     shift
     case $command in
         c)
-            compgen -G 'c/*/*.c' >/dev/null || die "no c/*/*.c here"
+            compgen -G 'c/*/*.c' >/dev/null || die "there are no c/*/*.c here"
             get_zig
             return
             ;;
         link) get_zig ;;
     esac
     need "$CARGO" "install Rust (rustup, or Debian 12's cargo-web)"
-    need cc "install gcc: build scripts are linked with it"
+    need cc "install gcc, the linker of build scripts"
     for target; do
         if [[ $command == link ]] || ! has_own_std "$target"; then
             get_rust
@@ -259,14 +261,14 @@ main() {
     STATE=$(cd "$STATE" && pwd)
     CARGO=${CARGO:-cargo}
 
-    # One run at a time: they share the tools and the build folder.
+    # Runs share the tools and the build folder, so only one may run at a time.
     need flock "install util-linux"
     exec 9>"$STATE/lock"
     flock -n 9 || { say "waiting for another run to end" && flock 9; }
 
-    # The builder's flags are for the host; those here stand alone, so that they hold on every machine.
+    # Your own flags are for the host. Without them, the result is the same on every machine.
     unset RUSTFLAGS CARGO_ENCODED_RUSTFLAGS CARGO_BUILD_TARGET
-    # No debug information: nobody debugs these builds. No strip: there is none for other systems.
+    # Nobody debugs these builds, and the host has no strip for other systems.
     export CARGO_TARGET_DIR=$STATE/build CARGO_PROFILE_DEV_DEBUG=0 CARGO_PROFILE_DEV_STRIP=none
     ZIG=$STATE/zig-$ZIG_VERSION/ziglang/zig
     export ZIG_GLOBAL_CACHE_DIR=$STATE/zig-cache ZIG_LOCAL_CACHE_DIR=$STATE/zig-cache

@@ -1,4 +1,4 @@
-//! Conversions of socket addresses, and which address a socket has.
+//! The local address of a socket, and conversions of socket addresses.
 
 use std::net::{IpAddr, SocketAddr};
 use std::os::fd::{AsRawFd, OwnedFd};
@@ -10,7 +10,7 @@ use nix::sys::socket::{SockaddrStorage, getsockname};
 /// The address that a socket is bound to.
 ///
 /// # Errors
-/// EAFNOSUPPORT for one that is not of IPv4 or IPv6, and those of getsockname(2).
+/// EAFNOSUPPORT if the socket is neither IPv4 nor IPv6, and those of getsockname(2).
 pub fn local_address(socket: &OwnedFd) -> Result<SocketAddr> {
     let address: SockaddrStorage = getsockname(socket.as_raw_fd())?;
     let v4 = address.as_sockaddr_in().map(|v4| SocketAddr::from((v4.ip(), v4.port())));
@@ -18,7 +18,7 @@ pub fn local_address(socket: &OwnedFd) -> Result<SocketAddr> {
     v4.or(v6).map(unmapped).ok_or(Errno::EAFNOSUPPORT)
 }
 
-/// IPv4 that comes by an IPv6 socket, as IPv4: `192.0.2.7` of `::ffff:192.0.2.7`.
+/// Turn an IPv4-mapped IPv6 address into IPv4: `::ffff:192.0.2.7` becomes `192.0.2.7`.
 pub fn unmapped(address: SocketAddr) -> SocketAddr {
     match address.ip() {
         IpAddr::V6(v6) => match v6.to_ipv4_mapped() {

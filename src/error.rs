@@ -7,26 +7,26 @@ use std::process::ExitCode;
 use nix::errno::Errno;
 use nix::sys::signal::Signal;
 
-/// How prise exits: 0 and 1 as in C, 2 for a usage error, 3 where there was nothing to examine; `serve` as
-/// the UCSPI tools do, 100 and 111.
+/// The exit codes of prise: 0 and 1 as in C, 2 for a usage error, 3 if the server to examine did not start; `serve`
+/// uses 100 and 111, as the UCSPI tools do.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[repr(u8)]
 pub enum Exit {
-    /// It did what it was asked; of a server examined: all checks hold.
+    /// The program did what it was asked to do. `check`: no check fails.
     Success = 0,
-    /// A call failed, and stderr says which, and why; of a server examined: some checks fail.
+    /// A call failed; stderr says which one and why. `check`: at least one check fails.
     Failure = 1,
     /// The command line was wrong: nothing was done.
     Usage = 2,
-    /// The server to examine could not be started.
+    /// `check`: the server to examine could not be started.
     NotStarted = 3,
-    /// `serve`: the command line was wrong, or asks for what is not allowed.
+    /// `serve`: the command line was wrong, or asks for something that is not allowed.
     Denied = 100,
     /// `serve`: a call failed.
     System = 111,
-    /// `serve`, in a child: the program is there, and cannot be run.
+    /// `serve`, in a child: the program exists but cannot be run.
     CannotRun = 126,
-    /// `serve`, in a child: there is no such program.
+    /// `serve`, in a child: the program does not exist.
     NotFound = 127,
 }
 
@@ -36,7 +36,7 @@ impl From<Exit> for ExitCode {
     }
 }
 
-/// What ends a program. Only `main` reports it.
+/// Why a program ends early. Only `main` reports it.
 #[derive(Debug)]
 pub enum Error {
     /// A call that sets `errno` failed: `what: strerror(errno)`.
@@ -46,33 +46,33 @@ pub enum Error {
         /// Why it failed.
         errno: Errno,
     },
-    /// Not everything could be printed: said when it happened.
+    /// Some output to stdout was lost. It was reported when it happened.
     Stdout,
-    /// The command line is wrong; what to exit with.
+    /// The command line is wrong; the exit code to use.
     CommandLine(clap::Error, Exit),
-    /// Help was asked for, and has been printed: nothing is wrong.
+    /// Help was requested and has been printed: nothing is wrong.
     Help,
-    /// The server to examine could not be started, and why.
+    /// The server to examine could not be started; the reason.
     NotStarted(String),
-    /// `serve` cannot do what it is asked, and why.
+    /// `serve` cannot do what the command line asks for; the reason.
     Denied(String),
-    /// `serve` cannot begin, since a call failed: `what: strerror(errno)`.
+    /// `serve` cannot start because a call failed: `what: strerror(errno)`.
     System(String, Errno),
-    /// Ctrl-C, or another signal that asks to stop.
+    /// Ctrl-C, or another signal that asks the program to stop.
     Stopped(Signal),
 }
 
-/// The error of a call that sets `errno`, printed as `perror(what)` does: for `map_err`.
+/// Make an [`Error::Errno`], for `map_err`. It prints as `perror(what)` does.
 pub fn perror(what: &'static str) -> impl Fn(Errno) -> Error {
     move |errno| Error::Errno { what, errno }
 }
 
-/// The same for what keeps `serve` from beginning.
+/// Make an [`Error::System`], for `map_err`.
 pub fn system(what: &'static str) -> impl Fn(Errno) -> Error {
     move |errno| Error::System(what.into(), errno)
 }
 
-/// What an errno means, as C's `strerror` says it: the errno crate prints that and nothing else.
+/// An errno that prints as C's `strerror`, with nothing around it: the errno crate does that.
 pub fn strerror(errno: Errno) -> errno::Errno {
     errno::Errno(errno as i32)
 }
@@ -80,7 +80,7 @@ pub fn strerror(errno: Errno) -> errno::Errno {
 impl Error {
     /// Print the error on stderr.
     pub fn print(&self) {
-        // nowhere is left to say that stderr itself failed
+        // there is nowhere to report that stderr itself failed
         let _ = match self {
             Error::Stdout | Error::Help => Ok(()),
             Error::CommandLine(error, _) => error.print(),
@@ -88,13 +88,13 @@ impl Error {
         };
     }
 
-    /// Print the error, and give the code to exit with.
+    /// Print the error, and return the exit code.
     pub fn report(self) -> ExitCode {
         self.print();
         let exit = match self {
             Error::Help => Exit::Success,
             Error::NotStarted(_) => Exit::NotStarted,
-            // as a shell counts a death by a signal
+            // 128 + N, as a shell reports a process that signal N killed
             Error::Stopped(signal) => return ExitCode::from(128 + signal as u8),
             Error::CommandLine(_, exit) => exit,
             Error::Denied(_) => Exit::Denied,

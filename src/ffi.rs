@@ -1,17 +1,20 @@
-//! The only unsafe: the calls that nix does not give, or does not give well. This is the door; each room below holds
-//! one subject.
+//! The only unsafe code: wrappers of calls that nix does not provide, or not in the form needed here. This file lists
+//! what the rest of the crate may use; each module below covers one subject.
 //!
-//! One wrapper a call. Each owns what it returns and copies static buffers out at once.
+//! There is one wrapper per call. It owns what it returns, and copies static buffers at once.
+//!
+//! Some wrappers are sound only if the process has one thread. `prise::main` requires that, and checks it on Linux if
+//! /proc is mounted; no code of prise starts a thread.
 #![allow(unsafe_code)]
 
-pub mod c; // the calls of the tutorial's programs as C has them: plain numbers, -1, errno
+pub mod c; // the calls of the tutorial's programs, as in C: plain numbers, -1, errno
 
-mod descriptors; // taken over, waited for, written to without waiting, closed
+mod descriptors; // inherit, poll, write without blocking, close
 mod limits; // setrlimit, prlimit
-mod memory; // what fork shares, or does not copy
+mod memory; // memory that fork shares or does not copy
 mod names; // byte order, dotted quads, the resolver
 mod processes; // fork, exec, wait, users
-mod signals; // handlers, and what they note
+mod signals; // handlers, and the flags they set
 mod sockets; // sockaddr_in, bind, listen, accept
 
 pub use self::descriptors::{closefrom_3, inherited, ppoll, write_nowait};

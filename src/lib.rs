@@ -1,31 +1,32 @@
 //! *prise*: Unix servers that fork one process per client.
 //!
-//! This library is for prise's own program, tests, benchmarks and fuzzing. It is no interface for other programs.
+//! This library is for prise's own program, tests, benchmarks and fuzzing. Other programs should not depend on it.
 //!
-//! The module list is the map. Nothing here starts a thread, and nothing may: `fork` copies one.
+//! The module list below is the map of the code. No code here may start a thread: `fork` copies only the thread that
+//! calls it.
 
 #[cfg(not(unix))]
 compile_error!("prise is about Unix processes and sockets");
 
 // the commands, one folder each
-mod check; // prise check: an examiner of any server that forks per client
+mod check; // prise check: examines any server that forks one process per client
 mod client; // prise client …: six programs of the tutorial, a file each
 mod serve; // prise serve: a server to deploy
-mod server; // prise server …: four programs of the tutorial and robust, a file each
+mod server; // prise server …: four programs of the tutorial, and robust, a file each
 
-// for main alone
+// used only by main
 mod cli; // the command tree
 mod error; // `what: strerror`, h_errno, exit codes
-mod runtime; // what happens before a program's first step: c/runtime.h
+mod runtime; // what a program does before its first step: c/runtime.h
 
-// what the commands stand on
+// used by the commands
 mod addresses; // conversions of socket addresses
-mod ffi; // the only unsafe: what nix does not give
-mod options; // what the options of several commands have in common
+mod ffi; // the only unsafe code: calls that nix does not provide
+mod options; // parsers that the options of several commands share
 mod stdio; // printf!, puts, fgets, perror, exit
-mod subject; // a server under examination: started, followed, ended
-mod stream; // what robust and serve do with a TCP stream: c/stream.h
-mod visible; // text from the network, made safe to print: c/visible.h
+mod subject; // starts, watches and ends a server under examination
+mod stream; // how robust and serve read, write and close a TCP stream: c/stream.h
+mod visible; // makes text from the network safe to print: c/visible.h
 
 use std::process::ExitCode;
 
@@ -35,7 +36,8 @@ use server::Server;
 
 /// The program: parse, run, report, exit.
 ///
-/// It forks, so it must be called while the process has one thread. On Linux it looks, and does nothing if there are more.
+/// It forks, so call it while the process has only one thread. On Linux, if /proc is mounted, it refuses to run with
+/// more; elsewhere nothing checks this.
 pub fn main() -> ExitCode {
     if let Err(why) = runtime::start() {
         eprintln!("{why}");
@@ -64,7 +66,7 @@ fn run(command: Command) -> Result<Exit, Error> {
     }
 }
 
-/// What the tests, the fuzzer and `make docs` look at from outside.
+/// What the tests, the fuzzer and `make docs` use.
 #[doc(hidden)]
 pub mod inside {
     pub use crate::cli::command;

@@ -1,20 +1,20 @@
-//! What the options of several commands have in common: numbers within bounds, and times.
+//! Parsers that the options of several commands share: numbers within bounds, and durations.
 
 use std::fmt::Display;
 use std::str::FromStr;
 use std::time::Duration;
 
-/// More mebibytes than any system has, which still fit a number in bytes.
-pub const MANY_MEBIBYTES: u64 = (1 << 40) - 1;
-/// A century: no clock overflows with it.
-const MANY_SECONDS: u64 = 3_155_760_000;
+/// The most mebibytes an option accepts: more than any system has, yet the number of bytes fits in a `u64`.
+pub const MAX_MEBIBYTES: u64 = (1 << 40) - 1;
+/// The most seconds an option accepts: a century, small enough that no clock overflows.
+const MAX_SECONDS: u64 = 3_155_760_000;
 
-/// A number that is written in digits alone: `parse` takes a sign too.
+/// Parse a number written with digits only. (`parse` alone also accepts a sign.)
 pub fn digits<N: FromStr>(text: &str) -> Option<N> {
     text.bytes().all(|byte| byte.is_ascii_digit()).then(|| text.parse().ok())?
 }
 
-/// A whole number that is neither lower nor higher.
+/// A parser for whole numbers from `lowest` to `highest`.
 pub fn number<N: Copy + Display + FromStr + PartialOrd>(
     lowest: N,
     highest: N,
@@ -28,17 +28,17 @@ pub fn number<N: Copy + Display + FromStr + PartialOrd>(
     }
 }
 
-/// A whole number of seconds, that one at least and a century at most.
+/// A parser for whole seconds, from `lowest` to a century.
 pub fn seconds(lowest: u64) -> impl Fn(&str) -> Result<Duration, String> + Clone {
-    move |text| number(lowest, MANY_SECONDS)(text).map(Duration::from_secs)
+    move |text| number(lowest, MAX_SECONDS)(text).map(Duration::from_secs)
 }
 
-/// A whole number of seconds, one at least.
+/// A parser for whole seconds, from 1 to `highest`.
 pub fn seconds_up_to(highest: u64) -> impl Fn(&str) -> Result<Duration, String> + Clone {
     move |text| number(1, highest)(text).map(Duration::from_secs)
 }
 
-/// A whole number of mebibytes, as bytes.
+/// A parser for whole mebibytes, at least 1, that returns bytes.
 pub fn mebibytes() -> impl Fn(&str) -> Result<u64, String> + Clone {
-    move |text| number(1, MANY_MEBIBYTES)(text).map(|mebibytes| mebibytes << 20)
+    move |text| number(1, MAX_MEBIBYTES)(text).map(|mebibytes| mebibytes << 20)
 }

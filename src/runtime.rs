@@ -1,8 +1,8 @@
-//! What has happened before a program's first step.
+//! What prise does before a program's first step.
 //! Twin: `c/runtime.h`.
 //!
-//! Rust's runtime has opened descriptors 0 to 2 on `/dev/null` where they were closed, and ignores
-//! SIGPIPE. The rest is done here.
+//! Rust's runtime has already opened closed descriptors among 0 to 2 on `/dev/null`, and ignores SIGPIPE. This file
+//! does the rest.
 
 use std::fs;
 
@@ -10,22 +10,22 @@ use nix::sys::signal::Signal;
 
 use crate::ffi::{Handler, do_without_nss_modules, sigaction};
 
-/// What is left to do before the first step.
+/// Prepare the process: check that it has one thread, ignore SIGXFSZ, and limit glibc's name lookups.
 ///
 /// # Errors
-/// In words: the process has other threads than this one, which fork would not copy.
+/// A message, if the process has other threads: `fork` would not copy them. Only Linux is checked.
 pub fn start() -> Result<(), &'static str> {
-    // Linux lists a process's threads there; elsewhere it is not looked
+    // this directory lists the threads of the process; only Linux has it
     if fs::read_dir("/proc/self/task").is_ok_and(|threads| threads.count() > 1) {
         return Err("prise::main forks, and must be called before any thread is started");
     }
-    // a write beyond the limit on a file's size is an error to report, not a signal to die of
+    // a write beyond the file size limit must fail with EFBIG, not kill the process
     sigaction(Signal::SIGXFSZ, Handler::Ignore).ok();
     do_without_nss_modules();
     Ok(())
 }
 
-/// For the tutorial's programs, which C's runtime starts with both signals at their default.
+/// Set SIGXFSZ and SIGPIPE back to their default, for the tutorial's programs: C starts them that way.
 pub fn as_c() {
     sigaction(Signal::SIGXFSZ, Handler::Default).ok();
     sigaction(Signal::SIGPIPE, Handler::Default).ok();

@@ -1,7 +1,7 @@
-//! C's stdio, as far as the programs here use it, without a panic when stdout fails.
+//! The part of C's stdio that the programs use. Unlike `println!`, it does not panic when stdout fails.
 //!
-//! Stdout is flushed at each newline, on a pipe and in a file too: what `fork` copies holds no whole line. What has no
-//! newline yet is held back, as C's stdout on a terminal does.
+//! Stdout is flushed at each newline, also to a pipe or a file, so the buffer that `fork` copies never holds a whole
+//! line. Text without a newline stays in the buffer, as in C when stdout is a terminal.
 
 use std::fmt;
 use std::io::{self, IsTerminal};
@@ -15,21 +15,21 @@ use crate::error::{self, Error};
 use crate::ffi::{Quad, h_errno, hstrerror};
 use crate::visible::{VISIBLE_MAX, Visible, until_nul};
 
-/// How much one call prints in one write(2): a line of the log with the longest message, each byte made visible as
-/// `\xNN`, and what stands around it.
+/// The most bytes that one call prints with one write(2). This is enough for a log line with the longest message, if
+/// every byte is printed as `\xNN`.
 const LINE: usize = 4 * VISIBLE_MAX + 80;
 
-/// What has been printed since the last newline.
+/// What has been printed to stdout since the last newline.
 static HELD: Mutex<[u8; LINE]> = Mutex::new([0; LINE]);
-/// How much that is. (A child that looks at it, and at no lock, copies no page.)
+/// The number of bytes in `HELD`. (Reading it instead of taking the lock saves a child the copy of a page.)
 static HELD_LEN: AtomicUsize = AtomicUsize::new(0);
 
-/// The errno of the first write to stdout that failed: C's `ferror(stdout)`.
+/// The errno of the first write to stdout that failed, 0 if none has: C's `ferror(stdout)`.
 static FAILED: AtomicI32 = AtomicI32::new(0);
-/// Whether that has been said.
-static SAID: AtomicBool = AtomicBool::new(false);
+/// Whether this failure has been reported.
+static REPORTED: AtomicBool = AtomicBool::new(false);
 
-/// Where `fprintf!` prints.
+/// The stream that `fprintf!` prints to.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub enum Stream {
     /// `stdout`
@@ -39,7 +39,7 @@ pub enum Stream {
 }
 pub use Stream::Stderr as stderr;
 
-/// Bytes on their way out.
+/// A buffer of bytes to write.
 pub struct Line {
     bytes: [u8; LINE],
     len: usize,
@@ -47,12 +47,12 @@ pub struct Line {
 }
 
 impl Line {
-    /// A line that begins with what is held back.
+    /// Start a line; on stdout, it begins with the bytes held back.
     fn new(to: Stream) -> Line {
         let mut line = Line { bytes: [0; LINE], len: 0, to };
         if to == Stream::Stdout && HELD_LEN.load(Relaxed) > 0 {
             line.len = HELD_LEN.swap(0, Relaxed);
-            let held = HELD.lock().expect("nobody panics with the lock");
+            let held = HELD.lock().expect("no code panics while it holds the lock");
             line.bytes[..line.len].copy_from_slice(&held[..line.len]);
         }
         line
@@ -68,7 +68,7 @@ impl Line {
         }
     }
 
-    /// Write out what there is. What cannot be written is lost, and noted.
+    /// Write out the buffer. What cannot be written is lost; on stdout, the errno is kept in `FAILED`.
     fn flush(&mut self) {
         let mut rest = &self.bytes[..self.len];
         while !rest.is_empty() {
@@ -89,13 +89,13 @@ impl Line {
         self.len = 0;
     }
 
-    /// Write out whole lines, and hold back what follows them.
+    /// Write out the whole lines, and hold back the rest.
     fn flush_lines(mut self) {
         let end =
             self.bytes[..self.len].iter().rposition(|&byte| byte == b'\n').map_or(0, |newline| newline + 1);
         let held = self.len - end;
         if held > 0 {
-            let mut keep = HELD.lock().expect("nobody panics with the lock");
+            let mut keep = HELD.lock().expect("no code panics while it holds the lock");
             keep[..held].copy_from_slice(&self.bytes[end..self.len]);
             HELD_LEN.store(held, Relaxed);
         }
@@ -111,13 +111,13 @@ impl fmt::Write for Line {
     }
 }
 
-/// What a `%s` or a `%d` can print.
+/// A value that `%s` or `%d` can print.
 pub trait Argument {
-    /// Put it on the line.
+    /// Append it to the line.
     fn put(&self, line: &mut Line);
 }
 
-/// A C string: the bytes before the first NUL, as they are.
+/// A C string: the bytes before the first NUL, unchanged.
 impl Argument for [u8] {
     fn put(&self, line: &mut Line) {
         line.put(until_nul(self));
@@ -130,12 +130,12 @@ impl<const N: usize> Argument for [u8; N] {
     }
 }
 
-/// What has a text of its own.
+/// Implement [`Argument`] for types that implement `Display`.
 macro_rules! displayed {
     ($($kind:ty),+) => {
         $(impl Argument for $kind {
             fn put(&self, line: &mut Line) {
-                // a Line takes everything, and none of these refuses to be formatted
+                // this cannot fail: a Line accepts every write, and none of these types returns an error
                 let _ = fmt::Write::write_fmt(line, format_args!("{self}"));
             }
         })+
@@ -149,7 +149,7 @@ impl<T: Argument + ?Sized> Argument for &T {
     }
 }
 
-/// Print to stdout, as C's `printf`: each `%s` and `%d` stands for an [`Argument`].
+/// Print to stdout, like C's `printf`: each `%s` or `%d` prints one [`Argument`].
 macro_rules! printf {
     ($format:literal $(, $argument:expr)* $(,)?) => {
         $crate::stdio::vfprintf($crate::stdio::Stream::Stdout, $format, &[$(&$argument),*])
@@ -157,7 +157,7 @@ macro_rules! printf {
 }
 pub(crate) use printf;
 
-/// Print to stderr, as C's `fprintf`.
+/// Print to a [`Stream`], like C's `fprintf`.
 macro_rules! fprintf {
     ($stream:expr, $format:literal $(, $argument:expr)* $(,)?) => {
         $crate::stdio::vfprintf($stream, $format, &[$(&$argument),*])
@@ -165,83 +165,83 @@ macro_rules! fprintf {
 }
 pub(crate) use fprintf;
 
-/// Print a format, with its arguments; [`printf!`] and [`fprintf!`] call it.
+/// Print a format with its arguments, for [`printf!`] and [`fprintf!`].
 pub fn vfprintf(to: Stream, format: &str, arguments: &[&dyn Argument]) {
     let mut line = Line::new(to);
     let mut arguments = arguments.iter();
     let mut pieces = format.split('%');
     line.put(pieces.next().unwrap_or_default().as_bytes());
     for piece in pieces {
-        // s or d: the argument knows how it is printed
+        // skip the s or d: the argument knows how to print itself
         arguments.next().expect("a format has as many arguments as directives").put(&mut line);
         line.put(&piece.as_bytes()[1..]);
     }
     if to == Stream::Stdout { line.flush_lines() } else { line.flush() }
 }
 
-/// Print a text and a newline to stdout, as C's `puts`.
+/// Print a text and a newline to stdout, like C's `puts`.
 pub fn puts(text: impl Argument) {
     printf!("%s\n", text);
 }
 
-/// Print bytes to stdout, NULs too: C's `fwrite` to stdout.
+/// Print bytes to stdout, including NULs, like C's `fwrite`.
 pub fn fwrite(bytes: &[u8]) {
     let mut line = Line::new(Stream::Stdout);
     line.put(bytes);
     line.flush_lines();
 }
 
-/// Print to stdout at once, what has no newline too: std's `print!`, without a panic.
+/// Print to stdout and flush, even without a newline: like `print!`, but without a panic.
 macro_rules! say {
     ($($argument:tt)*) => { $crate::stdio::say_arguments(format_args!($($argument)*)) };
 }
 pub(crate) use say;
 
-/// Print what `format_args!` made; [`say!`] calls it.
+/// Print the result of `format_args!`, for [`say!`].
 pub fn say_arguments(arguments: fmt::Arguments<'_>) {
     let mut line = Line::new(Stream::Stdout);
     arguments.put(&mut line);
     line.flush();
 }
 
-/// Print a line on stderr. Nothing is to be done where that is full, or nobody reads it.
-pub fn aside(line: impl fmt::Display) {
+/// Print a line on stderr. Errors are ignored: there is nowhere to report them.
+pub fn say_on_stderr(line: impl fmt::Display) {
     let _ = io::Write::write_all(&mut io::stderr(), format!("{line}\n").as_bytes());
 }
 
-/// Print why the last call failed on stderr, `what: strerror(errno)`: C's `perror`.
+/// Print `what: strerror(errno)` on stderr: C's `perror`.
 pub fn perror(what: &str) {
-    // the errno crate prints strerror and nothing else
+    // the errno crate formats an errno as strerror does, with nothing added
     fprintf!(stderr, "%s: %s\n", what, format_args!("{}", errno::errno()));
 }
 
-/// Print why the resolver failed on stderr, `what: hstrerror(h_errno)`: `herror`, of `<netdb.h>`.
+/// Print `what: hstrerror(h_errno)` on stderr, after the resolver failed: `herror` of `<netdb.h>`.
 pub fn herror(what: &str) {
     fprintf!(stderr, "%s: %s\n", what, hstrerror(h_errno()));
 }
 
-/// Write out what is held back.
+/// Write out the bytes of stdout that are held back.
 fn flush() {
     Line::new(Stream::Stdout).flush();
 }
 
-/// End this process, as C's `exit`: what is held back of stdout is written first.
+/// End this process, like C's `exit`: stdout is flushed first.
 pub fn exit(status: i32) -> ! {
     flush();
     std::process::exit(status)
 }
 
-/// What C does by flushing stdout: learn whether everything printed since the start went out. A
-/// failure is said once; it ends no server, and it is the exit status of the others.
+/// Flush stdout, and check that everything printed since the start was written. A failure is
+/// reported once. It does not end a server; other programs exit with a failure status.
 ///
 /// # Errors
-/// [`Error::Stdout`] when something was lost.
+/// [`Error::Stdout`] if some output was lost.
 pub fn flush_stdout() -> Result<(), Error> {
     flush();
     match FAILED.load(Relaxed) {
         0 => Ok(()),
         errno => {
-            if !SAID.swap(true, Relaxed) {
+            if !REPORTED.swap(true, Relaxed) {
                 error::perror("stdout")(Errno::from_raw(errno)).print();
             }
             Err(Error::Stdout)
@@ -249,10 +249,10 @@ pub fn flush_stdout() -> Result<(), Error> {
     }
 }
 
-/// Read a line of stdin, of at most one byte less than `buffer` holds, as C's `fgets`: the newline
-/// stays, and a NUL follows. At the end of file, and after a failure, nothing is stored.
+/// Read a line of stdin, like C's `fgets`: at most one byte less than the size of `buffer`, with its
+/// newline. It stops at end of file or after an error. It writes no NUL: the caller passes a zeroed buffer.
 ///
-/// A terminal shows what is held back of stdout first, as C's does.
+/// If stdin is a terminal, it flushes stdout first, as C does.
 pub fn fgets(buffer: &mut [u8]) {
     if io::stdin().is_terminal() {
         flush();

@@ -1,4 +1,4 @@
-//! What robust and serve do with a TCP stream.
+//! How robust and serve read, write and close a TCP stream.
 //! Twin: `c/stream.h`.
 
 use std::os::fd::{AsFd, AsRawFd, OwnedFd};
@@ -13,28 +13,28 @@ use crate::error::perror;
 use crate::ffi::{getsockname, ntohs};
 use crate::stdio::printf;
 
-/// How long a server waits for descriptors, memory or processes to come back.
+/// How long a server waits before it retries when descriptors, memory or processes ran out.
 pub const BACK_OFF_MS: u16 = 100;
-/// How long a child waits for the next piece of a message: a piece that was lost
-/// once is sent again after at most a second (RFC 6298).
+/// How long a child waits for the next piece of a message. TCP retransmits a piece
+/// that was lost once after at most a second (RFC 6298).
 pub const PIECE_MS: u16 = 1500;
-/// How long a server waits for a client that says nothing more to close; see [`drain`].
+/// How long a server waits for a client to close after the reply; see [`drain`].
 pub const LINGER_MS: u16 = 2000;
 
-/// After a call that failed in a server: a client that vanished is no matter,
-/// anything else is said, and waited for.
+/// Handle a failed call of a server. If a signal interrupted it or the client vanished,
+/// return at once; otherwise print the error and wait a moment.
 pub fn back_off(what: &'static str, errno: Errno) {
     match errno {
         Errno::EINTR | Errno::ECONNABORTED | Errno::EPROTO => {}
         _ => {
             perror(what)(errno).print();
-            // EINTR: a child has ended, and may have left what was missing
+            // EINTR ends the wait early: a child has ended, which may have freed what was missing
             let _ = poll(&mut [], BACK_OFF_MS);
         }
     }
 }
 
-/// Port 0 lets the kernel choose: say what it chose.
+/// Print the port that the kernel chose for port 0.
 pub fn print_chosen_port(socket_desc: &OwnedFd) {
     match getsockname(socket_desc) {
         Err(errno) => perror("getsockname")(errno).print(),
@@ -42,7 +42,7 @@ pub fn print_chosen_port(socket_desc: &OwnedFd) {
     }
 }
 
-/// Whether sock has something to read, or its end, within ms milliseconds.
+/// Whether data or end of file arrives on sock within ms milliseconds.
 pub fn readable(sock: &OwnedFd, ms: u16) -> bool {
     let mut fds = [PollFd::new(sock.as_fd(), PollFlags::POLLIN)];
     loop {
@@ -53,10 +53,10 @@ pub fn readable(sock: &OwnedFd, ms: u16) -> bool {
     }
 }
 
-/// Write all of a buffer, in as many pieces as it takes (Stevens' writen).
+/// Write all of a buffer: one write may take only a part (Stevens' writen).
 ///
 /// # Errors
-/// EPIPE, ECONNRESET, and those of write(2), less EINTR; EIO when nothing is written, which never is.
+/// EPIPE, ECONNRESET, and those of write(2) except EINTR; EIO if a write takes no byte, which should not happen.
 pub fn writen(sock: &OwnedFd, mut buffer: &[u8]) -> Result<(), Errno> {
     while !buffer.is_empty() {
         match write(sock, buffer) {
@@ -68,9 +68,9 @@ pub fn writen(sock: &OwnedFd, mut buffer: &[u8]) -> Result<(), Errno> {
     Ok(())
 }
 
-/// Say that no more will come, then read until the client closes too: a close
-/// with unread input resets the connection, and the client loses its reply.
-/// Wait ms milliseconds for its first bytes, and as long for all that follow.
+/// Half-close, then read until the client closes too: a close with unread input
+/// resets the connection, and the client may lose the reply. Wait up to ms
+/// milliseconds for the first bytes, then up to ms milliseconds for all the rest.
 pub fn drain(sock: &OwnedFd, ms: u16) {
     let mut rest = [0; 1024];
     let mut first = None;

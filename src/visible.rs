@@ -1,36 +1,36 @@
-//! Text from the network, made safe to print.
+//! Make text from the network safe to print.
 //! Twin: `c/visible.h`.
 //!
-//! Control characters, the characters that reorder or break lines, and bytes that are not UTF-8 become
-//! `\n`, `\r`, `\t` or `\xNN`, so that a peer can neither drive the terminal nor forge a line of the
-//! log. All else stands as it is, a backslash too. As in C, a string ends at its first NUL.
+//! Control characters, characters that reorder text or break lines, and bytes that are not UTF-8 are
+//! printed as `\n`, `\r`, `\t` or `\xNN`, so that a peer can neither control the terminal nor forge a
+//! line of the log. Everything else is unchanged, even a backslash. As in C, a string ends at its first NUL.
 
 use std::fmt::{self, Display, Formatter, Write};
 
-/// The longest message.
+/// The longest message, in bytes.
 pub const VISIBLE_MAX: usize = 255;
 
-/// A string that prints without driving the terminal.
+/// A string that cannot control the terminal when it is printed.
 pub struct Visible<'a>(&'a [u8]);
 
-/// A message: one line of the log.
+/// A message, printed as one line of the log.
 pub fn visible_line(string: &[u8]) -> Visible<'_> {
     Visible(until_nul(string))
 }
 
-/// The bytes before the first NUL: C's string.
+/// The bytes before the first NUL, which are the string in C.
 pub fn until_nul(bytes: &[u8]) -> &[u8] {
     let end = bytes.iter().position(|&byte| byte == 0).unwrap_or(bytes.len());
     &bytes[..end]
 }
 
-/// C0, DEL and C1 controls; the characters that reorder text or break a line.
+/// Whether c is a C0, DEL or C1 control, or a character that reorders text or breaks a line.
 fn drives_terminal(c: char) -> bool {
     c.is_control()
         || matches!(c, '\u{061C}' | '\u{200E}'..='\u{200F}' | '\u{2028}'..='\u{202E}' | '\u{2066}'..='\u{2069}')
 }
 
-/// The newline that ends a line, or CR LF.
+/// Whether the rest of the message is LF or CR LF: they end the line and stay as they are.
 fn ends_line(c: char, after: &[u8]) -> bool {
     match c {
         '\r' => after == b"\n",

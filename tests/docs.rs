@@ -1,5 +1,5 @@
-//! The manual pages and the completions are those of the command line, the manual tells of the whole log, and
-//! all are installed where they are looked for.
+//! The manual pages and the shell completions match the command line, the manual describes every log line, and `make
+//! install` installs all of them.
 
 mod support;
 #[path = "../examples/docs.rs"]
@@ -12,13 +12,9 @@ use std::path::Path;
 use std::process::Command;
 
 use regex::Regex;
-use support::{has, root};
+use support::{has, read_file, root, without_make_variables};
 
-fn read(file: &str) -> String {
-    fs::read_to_string(root().join(file)).unwrap_or_else(|error| panic!("{file}: {error}"))
-}
-
-/// Run a program in the project's folder, and give what it printed.
+/// Run a program in the project's folder; it must succeed. Gives its stdout.
 #[track_caller]
 fn printed(program: &str, arguments: &[&str]) -> String {
     let output = Command::new(program).args(arguments).current_dir(root()).output().expect(program);
@@ -27,12 +23,12 @@ fn printed(program: &str, arguments: &[&str]) -> String {
     String::from_utf8_lossy(&output.stdout).into_owned()
 }
 
-/// The files below a folder, each as it is named from there.
+/// The files below a folder, as paths relative to it.
 fn files_below(folder: &Path) -> BTreeSet<String> {
     let entries = fs::read_dir(folder).expect("a folder can be read").map(|entry| entry.expect("an entry"));
     let mut files = BTreeSet::new();
     for path in entries.map(|entry| entry.path()) {
-        let name = path.file_name().expect("it has a name").to_string_lossy().into_owned();
+        let name = path.file_name().expect("a file has a name").to_string_lossy().into_owned();
         if path.is_dir() {
             files.extend(files_below(&path).iter().map(|file| format!("{name}/{file}")));
         } else {
@@ -43,36 +39,36 @@ fn files_below(folder: &Path) -> BTreeSet<String> {
 }
 
 #[test]
-fn pages_and_completions_are_those_of_the_command_line() {
+fn pages_and_completions_match_the_command_line() {
     let files = docs::files();
     for (file, text) in &files {
-        assert!(read(file) == *text, "{file} is not what `make docs` makes");
+        assert!(read_file(file) == *text, "{file} is not up to date: run `make docs`");
     }
     let made: BTreeSet<_> = files.iter().map(|(file, _)| file.clone()).collect();
     for folder in ["man", "completions"] {
         let there = files_below(&root().join(folder)).into_iter().map(|file| format!("{folder}/{file}"));
         let others: Vec<_> = there.filter(|file| !file.ends_with(".man") && !made.contains(file)).collect();
-        assert!(others.is_empty(), "`make docs` does not make {others:?}");
+        assert!(others.is_empty(), "`make docs` does not make these files: {others:?}");
     }
 }
 
 #[test]
-fn the_readme_has_every_option_of_serve_with_its_default() {
-    let readme = read("README.md");
+fn the_readme_lists_every_option_of_serve_with_its_default() {
+    let readme = read_file("README.md");
     let rows = readme.lines().filter(|line| line.starts_with("| `"));
     let cells = rows.map(|row| row.split('|').map(str::trim).collect::<Vec<_>>());
-    // (option, default) of the table's rows; one row may name several options
-    let told: BTreeSet<(String, String)> = cells
+    // the table's options with their defaults; a row may name several options
+    let listed: BTreeSet<(String, String)> = cells
         .flat_map(|cells| {
             let default = cells[3].to_string();
-            all("`--([a-z-]+)", cells[1]).into_iter().map(move |name| (name.into(), default.clone()))
+            captures("`--([a-z-]+)", cells[1]).into_iter().map(move |name| (name.into(), default.clone()))
         })
         .collect();
     let tree = prise::inside::command();
     let serve = tree.find_subcommand("serve").expect("there is prise serve");
     for option in serve.get_arguments().filter(|option| !option.is_positional()) {
         let name = option.get_long().expect("each has a long name");
-        let row = told.iter().find(|(told, _)| told == name);
+        let row = listed.iter().find(|(listed, _)| listed == name);
         let (_, default) = row.unwrap_or_else(|| panic!("the README's table does not have --{name}"));
         if let [value] = option.get_default_values()
             && option.get_action().takes_values()
@@ -80,13 +76,13 @@ fn the_readme_has_every_option_of_serve_with_its_default() {
             assert_eq!(*default, value.to_string_lossy(), "the default of --{name}");
         }
     }
-    for (name, _) in &told {
+    for (name, _) in &listed {
         assert!(serve.get_arguments().any(|one| one.get_long() == Some(name)), "there is no --{name}");
     }
 }
 
 #[test]
-fn mandoc_finds_nothing_wrong_with_the_pages() {
+fn mandoc_finds_no_mistake_in_the_pages() {
     if !has("mandoc", "mandoc") {
         return;
     }
@@ -97,10 +93,11 @@ fn mandoc_finds_nothing_wrong_with_the_pages() {
     assert_eq!(printed("mandoc", &arguments), "");
 }
 
-/// The LOG section of the manual, as a reader sees it but for line breaks: a paragraph for each event.
+/// The manual's LOG section without markup: a paragraph for each event.
 fn log_section() -> Vec<String> {
-    let page = read("man/sections/prise-serve.man");
-    let section = page.split("\n.SH ").find(|section| section.starts_with("LOG\n")).expect("it is there");
+    let page = read_file("man/sections/prise-serve.man");
+    let section = page.split("\n.SH ").find(|section| section.starts_with("LOG\n"));
+    let section = section.expect("the page has a section LOG");
     let macros = Regex::new(r#"(?m)^\.[A-Z]+ ?|"|\\fR"#).expect("a pattern");
     section
         .split("\n.TP\n")
@@ -109,40 +106,46 @@ fn log_section() -> Vec<String> {
         .collect()
 }
 
-/// What a pattern's group matches in a text.
-fn all<'a>(pattern: &str, text: &'a str) -> Vec<&'a str> {
+/// The first group of each match of a pattern in a text.
+fn captures<'a>(pattern: &str, text: &'a str) -> Vec<&'a str> {
     let pattern = Regex::new(pattern).expect("a pattern");
-    pattern.captures_iter(text).map(|found| found.get(1).expect("it has a group").as_str()).collect()
+    pattern.captures_iter(text).map(|found| found.get(1).expect("the pattern has a group").as_str()).collect()
 }
 
 #[test]
-fn the_manual_tells_of_every_line_of_the_log_and_its_keys_in_order() {
+fn the_manual_describes_every_log_line_with_its_keys_in_order() {
     let section = log_section();
-    let source = read("src/serve/log.rs");
-    let counters = read("src/serve/counters.rs");
-    let [counters] = all(r#""(accepted=[^"]*)""#, &counters)[..] else { panic!("the counters are one text") };
-    let lines = all(r#"(?s)line\(format_args!\(\s*"([^"]*)""#, &source);
+    let source = read_file("src/serve/log.rs");
+    let counters = read_file("src/serve/counters.rs");
+    let [counters] = captures(r#""(accepted=[^"]*)""#, &counters)[..] else {
+        panic!("the counters are one text")
+    };
+    let lines = captures(r#"(?s)line\(format_args!\(\s*"([^"]*)""#, &source);
     assert_eq!(lines.len(), source.matches("    line(").count(), "{lines:?}");
     assert_eq!(lines.len(), section.len(), "{lines:?}");
     for line in lines {
         let line = line.replace("{counters}", counters).replace(" {} ", " exit={} ");
         let event = line.split_whitespace().take_while(|word| !word.contains('='));
         let event = event.collect::<Vec<_>>().join(" ");
-        let told = section.iter().find(|told| told.starts_with(&format!("{event} ")));
-        let told = told.unwrap_or_else(|| panic!("the manual does not tell of {event:?}"));
-        let first_line = told.lines().next().expect("it has one");
-        assert_eq!(all("([a-z-]+)=", first_line), all("([a-z-]+)=", &line), "the keys of {event:?}");
+        let paragraph = section.iter().find(|paragraph| paragraph.starts_with(&format!("{event} ")));
+        let paragraph = paragraph.unwrap_or_else(|| panic!("the manual does not describe {event:?}"));
+        let first_line = paragraph.lines().next().expect("a paragraph has a line");
+        assert_eq!(
+            captures("([a-z-]+)=", first_line),
+            captures("([a-z-]+)=", &line),
+            "the keys of {event:?}"
+        );
     }
 }
 
 #[test]
-fn the_manual_tells_of_every_reason_in_the_log() {
+fn the_manual_names_every_reason_in_the_log() {
     let section = log_section().join("\n");
     let words: BTreeSet<_> = section.split(|c: char| !c.is_ascii_alphanumeric() && c != '-').collect();
     let reasons = [
-        // what stands after `why=` or `step=`, where it is said
-        ("parent.rs", r#"(?:refuse|refuse_all|end_all|pause|failed)\([^";]*"([a-z-]+)""#),
-        ("children.rs", r#"(?:tell_if|ending)\([^";]*"([a-z-]+)""#),
+        // the values of `why=` and `step=`, and the source files that contain them
+        ("parent.rs", r#"(?:refuse|refuse_all|terminate_all|pause|failed)\([^";]*"([a-z-]+)""#),
+        ("children.rs", r#"(?:terminate|terminate_if_live|ending)\([^";]*"([a-z-]+)""#),
         ("proxied.rs", r#"(?:Bad|Refused)\([^";]*"([a-z-]+)""#),
         ("child.rs", r#"(?:\bat|Some\(name\)\) => )\("([a-z0-9-]+)""#),
         ("../ffi/processes.rs", r#"\("(set[a-z]+)", errno\)"#),
@@ -152,11 +155,11 @@ fn the_manual_tells_of_every_reason_in_the_log() {
         ("proxy.rs", r#"Fault::\w+ => "([a-z-]+)""#),
     ];
     for (file, pattern) in reasons {
-        let source = read(&format!("src/serve/{file}"));
-        let said = all(pattern, &source);
-        assert!(!said.is_empty(), "{file} says no reason any more");
-        let untold: Vec<_> = said.iter().filter(|reason| !words.contains(*reason)).collect();
-        assert!(untold.is_empty(), "the manual does not tell of {untold:?} in {file}");
+        let source = read_file(&format!("src/serve/{file}"));
+        let found = captures(pattern, &source);
+        assert!(!found.is_empty(), "no reason is found in {file}: has the code changed?");
+        let missing: Vec<_> = found.iter().filter(|reason| !words.contains(*reason)).collect();
+        assert!(missing.is_empty(), "the manual does not name {missing:?} of {file}");
     }
 }
 
@@ -174,7 +177,7 @@ fn bash_completes_an_option() {
 }
 
 #[test]
-fn fish_completes_an_option_and_says_what_it_is() {
+fn fish_completes_an_option_and_describes_it() {
     if !has("fish", "fish") {
         return;
     }
@@ -184,7 +187,7 @@ fn fish_completes_an_option_and_says_what_it_is() {
 }
 
 #[test]
-fn zsh_finds_the_completion_by_its_place() {
+fn zsh_finds_the_completion_in_its_fpath() {
     if !has("zsh", "zsh") {
         return;
     }
@@ -194,16 +197,14 @@ fn zsh_finds_the_completion_by_its_place() {
 }
 
 #[test]
-fn everything_is_installed_and_nothing_of_it_is_left() {
-    let stage = tempfile::tempdir().expect("a temporary folder can be made");
+fn make_install_installs_all_files_and_make_uninstall_removes_them() {
+    let stage = tempfile::tempdir().expect("a temporary folder can be created");
     let make = |target: &str| {
         let mut command = Command::new("make");
         command.arg("--silent").arg(target).arg("PREFIX=/usr").current_dir(root());
         command.arg(format!("DESTDIR={}", stage.path().display()));
         command.arg(format!("BUILT={}", env!("CARGO_BIN_EXE_prise")));
-        // a make that runs this test must not hand its job server and its variables down
-        command.env_remove("MAKEFLAGS").env_remove("MFLAGS").env_remove("MAKELEVEL");
-        let output = command.output().expect("make runs");
+        let output = without_make_variables(&mut command).output().expect("make runs");
         assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
     };
     make("install");

@@ -1,5 +1,5 @@
-//! What `prise check` says of whole servers: of the tutorial's in each of their forms, of the robust one, and of others
-//! that are wrong in ways of their own. Every check is made of each, so that a check that blames the innocent is seen too.
+//! Full examinations by `prise check`: of the tutorial's servers in each of their forms, of `server robust`, and of
+//! other servers with typical mistakes. Every check runs on each server, so that false accusations are noticed, too.
 
 mod support;
 
@@ -14,7 +14,7 @@ use support::{has, root, skipped, twin};
 
 const PRISE: &str = env!("CARGO_BIN_EXE_prise");
 
-/// The column of both robust servers.
+/// The column of `server robust`, in Rust and in C.
 const ROBUST: &str = "`robust`";
 
 /// A server, and the checks that it must fail.
@@ -23,15 +23,15 @@ struct Case {
     options: Vec<String>,
     server: Vec<String>,
     fails: Vec<String>,
-    /// What cannot be seen of it.
+    /// The checks that must be skipped: not observable.
     unseen: Vec<String>,
 }
 
 fn main() -> ExitCode {
     let mut arguments = Arguments::from_args();
-    // an examination waits more than it works
+    // an examination mostly waits, so run several at a time
     arguments.test_threads = arguments.test_threads.or(Some(4));
-    let folder = tempfile::tempdir().expect("a temporary folder can be made");
+    let folder = tempfile::tempdir().expect("a temporary folder can be created");
     let listings = match Listings::from_environment() {
         Ok(listings) => listings,
         Err(why) => {
@@ -44,7 +44,7 @@ fn main() -> ExitCode {
     }
     let tables = Tables::read();
     let mut cases = others(folder.path());
-    // without it, what a server does when fork() fails is unseen
+    // without strace, the check of a failing fork() is not observable
     if has("strace", "strace") {
         let forms = forms(listings.as_ref());
         if listings.is_some() {
@@ -101,12 +101,12 @@ fn as_str(words: &[String]) -> Vec<&str> {
     words.iter().map(String::as_str).collect()
 }
 
-/// The tables of docs/differences.md that say what each form of a server does wrong.
+/// The tables of docs/differences.md that list the mistakes of each form of a server.
 struct Tables {
     rows: Vec<Row>,
 }
 
-/// A check: what is said of it, form by form, and which labs show what goes wrong, or why none does.
+/// A check: its verdict for each form, and links to the labs about it, or the reason why there is none.
 struct Row {
     check: String,
     verdicts: Vec<(String, String)>,
@@ -147,13 +147,13 @@ impl Tables {
         Tables { rows }
     }
 
-    /// The checks of which a form's column says this, in the order in which they are made.
+    /// The checks for which a form's column has this verdict, in their order.
     fn checks(&self, form: &str, verdict: &str) -> Vec<&str> {
         let says = |row: &&Row| row.verdicts.iter().any(|(title, said)| title == form && said == verdict);
         self.rows.iter().filter(says).map(|row| row.check.as_str()).collect()
     }
 
-    /// No column says what nobody has seen.
+    /// Every column has a form that is examined.
     fn are_examined(&self, forms: &[Form]) {
         let titles = self.rows.iter().flat_map(|row| &row.verdicts).map(|(title, _)| title.as_str());
         for title in titles.filter(|title| *title != ROBUST) {
@@ -162,7 +162,7 @@ impl Tables {
         }
     }
 
-    /// The labs of a check are about that check; where there is none, it says why.
+    /// The labs linked in a check's row are about that check; a row without a lab gives a reason.
     fn name_labs(&self) -> Result<(), Failed> {
         for Row { check, lab, .. } in &self.rows {
             if lab.strip_prefix("- ").is_some_and(|why| !why.is_empty()) {
@@ -182,7 +182,7 @@ impl Tables {
     }
 }
 
-/// A server in one of its forms: the column that says what it fails, and how it is started.
+/// A server in one of its forms: the column with its verdicts, and its command.
 struct Form {
     name: &'static str,
     column: &'static str,
@@ -198,13 +198,13 @@ impl Form {
         let known = tables.rows.iter().any(|row| row.verdicts.iter().any(|(title, _)| title == self.column));
         assert!(known, "docs/differences.md has no column {}", self.column);
         let case = Case::new(self.name, &as_str(&self.server), &tables.checks(self.column, "fails"));
-        // it greets whoever comes, where the others answer "ok"
+        // `loop` greets its clients, the other servers answer "ok"
         let options: &[&str] = if self.column.contains("loop") { &["--expect", "Salut"] } else { &[] };
         case.with(options).unseen(&tables.checks(self.column, "unseen"))
     }
 }
 
-/// The tutorial's servers: the listing's, where there is one, and ours in both languages. Their backlog is the listing's.
+/// The tutorial's servers in C and in Rust, and the listings if TUTORIAL is set. Their backlog is the listing's.
 fn forms(listings: Option<&Listings>) -> Vec<Form> {
     let [fork, r#loop] = ["server/fork", "server/loop"].map(|program| twin(program).display().to_string());
     let mut forms = vec![
@@ -231,10 +231,10 @@ fn forms(listings: Option<&Listings>) -> Vec<Form> {
     forms
 }
 
-/// The robust server, which holds every check, and every fault too.
+/// `server robust`, which holds every check and survives every fault.
 fn robust(tables: &Tables) -> Vec<Case> {
     let twin = twin("server/robust").display().to_string();
-    // it waits in accept() and nowhere else, and prints without reading
+    // these faults cannot occur: the parent waits only in accept(), and never reads
     let never = ["parent:poll=EINTR", "parent:poll=ENOMEM", "parent:read=EINTR", "parent:read=EIO"];
     let robust = |name, server: &[&str]| {
         Form::new(name, ROBUST, server).examined(tables).with(&["--faults"]).unseen(&never)
@@ -242,7 +242,7 @@ fn robust(tables: &Tables) -> Vec<Case> {
     vec![
         robust("server_robust_holds_all", &[PRISE, "server", "robust", "--port", "{port}"]),
         robust("the_twin_of_server_robust_holds_all", &[&twin, "--port", "{port}"]),
-        // started by a script that has left it a child
+        // a script starts a helper, then becomes the server by exec: the helper is the server's child
         robust(
             "server_robust_with_a_helper_holds_all",
             &["sh", "-c", "sleep 600 & exec \"$0\" \"$@\"", PRISE, "server", "robust", "--port", "{port}"],
@@ -250,7 +250,7 @@ fn robust(tables: &Tables) -> Vec<Case> {
     ]
 }
 
-/// With --no-reap the fork server fails what the listing does of its zombies, and what it fails anyway.
+/// `server fork --no-reap` fails `no-zombies`, as the listing does, and all checks that `server fork` fails.
 fn no_reap(tables: &Tables) -> Case {
     let form = Form::new(
         "server_fork_that_does_not_reap",
@@ -262,14 +262,14 @@ fn no_reap(tables: &Tables) -> Case {
     case
 }
 
-/// Servers that send back what they read, by a process for each client.
+/// Echo servers with a process for each client.
 fn echoes() -> Vec<Case> {
     let echo = |name: &str, server: &[&str], fails: &[&str]| {
         Case::new(name, server, fails)
             .with(&["--send", "hello\\n", "--expect", "hello"])
             .unseen(&["log-once"])
     };
-    // a shell that waits for the server is not the server
+    // a shell starts the server and waits for it
     let behind_a_script =
         |extra: &'static str| ["sh", "-c", "python3 -c \"$0\" \"$@\"; exit $?", ECHO, "{port}", extra];
     vec![
@@ -285,7 +285,7 @@ fn echoes() -> Vec<Case> {
     ]
 }
 
-/// Servers of other makes, each with the mistakes that its kind invites.
+/// Other kinds of servers, each with the mistakes that are typical of its kind.
 fn others(folder: &Path) -> Vec<Case> {
     let mut cases = Vec::new();
     if has("python3", "python3") {
@@ -294,7 +294,7 @@ fn others(folder: &Path) -> Vec<Case> {
             Case::new(
                 "threads_of_socketserver",
                 &["python3", "-c", THREADS, "{port}"],
-                // it goes back to accept() at once, whatever that says
+                // after a failed accept() it calls accept() again at once
                 &["out-of-descriptors"],
             )
             .unseen(&["log-once"]),
@@ -425,7 +425,7 @@ while True:
     c.close()
 ";
 
-/// The select() server of many a course: fifty clients, and whatever read() gives is a message.
+/// A select() server as taught in many courses: at most fifty clients, and each read() counts as a whole message.
 const SELECT: &str = r#"#include <arpa/inet.h>
 #include <stdlib.h>
 #include <sys/select.h>

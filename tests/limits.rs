@@ -1,4 +1,4 @@
-//! Caps and rates per source, beside a model that forgets nothing.
+//! The limits per source, compared with a simple model that keeps the whole history.
 
 use std::collections::HashMap;
 use std::net::IpAddr;
@@ -8,7 +8,7 @@ use prise::inside::limits::{Limits, Rate, Refusal, Source};
 use proptest::prelude::*;
 use proptest::test_runner::FileFailurePersistence;
 
-/// A tenth source is as good as a thousandth: few, so that they meet their limits.
+/// Only a few sources, so that each one often reaches its limits.
 const SOURCES: u32 = 5;
 
 const SECOND: Duration = Duration::from_secs(1);
@@ -21,7 +21,7 @@ fn rate(clients: u32, per: Duration) -> Option<Rate> {
     Some(Rate { clients, per })
 }
 
-/// All that has happened.
+/// The model: all events so far.
 #[derive(Default)]
 struct History {
     now: Duration,
@@ -38,14 +38,15 @@ impl History {
         self.admitted(n).len() - self.released.get(&n).unwrap_or(&0)
     }
 
-    /// What a bucket means: since no moment have more come than it holds, and was refilled since.
-    fn comes_too_fast(&self, n: u32, rate: Rate) -> bool {
+    /// Whether a client now exceeds the rate. The token bucket's rule: in no period since an earlier client may more
+    /// clients come than the full bucket plus its refill during the period.
+    fn exceeds_rate(&self, n: u32, rate: Rate) -> bool {
         let (clients, per) = (u128::from(rate.clients), rate.per.as_nanos());
         let admitted = self.admitted(n);
         (0..=admitted.len()).any(|first| {
-            let came = (admitted.len() - first + 1) as u128;
+            let count = (admitted.len() - first + 1) as u128;
             let since = admitted.get(first).unwrap_or(&self.now);
-            came * per > clients * per + (self.now - *since).as_nanos() * clients
+            count * per > clients * per + (self.now - *since).as_nanos() * clients
         })
     }
 
@@ -60,7 +61,7 @@ impl History {
         if per_ip.is_some_and(|most| self.live(n) >= most as usize) {
             return Err(Refusal::PerIp);
         }
-        if rate.is_some_and(|rate| self.comes_too_fast(n, rate)) {
+        if rate.is_some_and(|rate| self.exceeds_rate(n, rate)) {
             return Err(Refusal::Rate);
         }
         self.admitted.entry(n).or_default().push(self.now);
@@ -73,12 +74,13 @@ impl History {
         }
     }
 
-    /// How many sources there is a reason to keep: a source is looked at when its last client goes, and
-    /// then every `per`; when it was last looked at, a client had come within the `per` before that.
-    fn worth_keeping(&self, rate: Option<Rate>) -> usize {
-        let lately = rate.map_or(Duration::ZERO, |rate| rate.per.saturating_mul(2));
-        let is_late = |at: &Duration| at.checked_add(lately).is_none_or(|until| until > self.now);
-        (0..SOURCES).filter(|&n| self.live(n) > 0 || self.admitted(n).last().is_some_and(is_late)).count()
+    /// The most sources that the table may keep: those with living clients, and those with a client within the last two
+    /// `per`. (The table checks a source when its last client ends, then every `per`, and keeps it if a client came in
+    /// the `per` before the check.)
+    fn max_kept(&self, rate: Option<Rate>) -> usize {
+        let kept_for = rate.map_or(Duration::ZERO, |rate| rate.per.saturating_mul(2));
+        let is_kept = |at: &Duration| at.checked_add(kept_for).is_none_or(|until| until > self.now);
+        (0..SOURCES).filter(|&n| self.live(n) > 0 || self.admitted(n).last().is_some_and(is_kept)).count()
     }
 }
 
@@ -86,13 +88,13 @@ impl History {
 enum Event {
     Admit(u32),
     Release(u32),
-    /// Time goes on, or far on.
+    /// The clock advances, perhaps far.
     Later(Duration),
-    /// Time goes back.
+    /// The clock goes back.
     Earlier(Duration),
 }
 
-/// Durations around that in which a bucket fills, and around the nanosecond.
+/// Durations around the time in which a bucket fills, and of a few nanoseconds.
 fn step(per: Duration) -> impl Strategy<Value = Duration> {
     prop_oneof![
         4 => (0..=12_u32).prop_map(move |twelfths| per / 12 * twelfths),
@@ -111,7 +113,7 @@ fn events(per: Duration) -> impl Strategy<Value = Vec<Event>> {
     prop::collection::vec(event, 0..200)
 }
 
-/// Any duration, the longest too.
+/// Any duration, including the longest ones.
 fn any_duration() -> impl Strategy<Value = Duration> {
     prop_oneof![
         (any::<u64>(), 0..1_000_000_000_u32).prop_map(|(seconds, nanos)| Duration::new(seconds, nanos)),
@@ -120,7 +122,7 @@ fn any_duration() -> impl Strategy<Value = Duration> {
     ]
 }
 
-/// A cap, and how many clients come in which time.
+/// A limit of clients per source, and a rate; each may be missing.
 fn limits() -> impl Strategy<Value = (Option<u32>, Option<Rate>)> {
     let per = prop_oneof![
         (1..5_u64).prop_map(Duration::from_secs),
@@ -146,7 +148,7 @@ proptest! {
     })]
 
     #[test]
-    fn limits_do_what_all_that_has_happened_says((per_ip, rate, epoch, events) in limits_and_events()) {
+    fn limits_agree_with_the_model((per_ip, rate, epoch, events) in limits_and_events()) {
         let mut limits = Limits::new(per_ip, rate);
         let mut history = History::default();
         let mut now = epoch;
@@ -167,13 +169,13 @@ proptest! {
                 prop_assert_eq!(limits.live(source(n)), history.live(n) as u64);
             }
             if matches!(event, Event::Admit(_)) {
-                prop_assert!(limits.len() <= history.worth_keeping(rate), "{} are kept", limits.len());
+                prop_assert!(limits.len() <= history.max_kept(rate), "{} sources are kept", limits.len());
             }
         }
     }
 
     #[test]
-    fn in_the_end_nobody_is_kept((per_ip, rate, _, events) in limits_and_events()) {
+    fn in_the_end_no_source_is_kept((per_ip, rate, _, events) in limits_and_events()) {
         let mut limits = Limits::new(per_ip, rate);
         let (mut now, mut latest) = (Duration::ZERO, Duration::ZERO);
         let mut live = Vec::new();
@@ -195,7 +197,7 @@ proptest! {
             limits.release(source(n));
         }
         let per = rate.map_or(Duration::ZERO, |rate| rate.per);
-        // time has an end, at which a bucket need not be full
+        // at the end of the clock's range, a bucket may not have time to fill
         prop_assume!(latest.checked_add(per).is_some());
         limits.tidy(latest.saturating_add(per));
         prop_assert_eq!(limits.len(), 0);
@@ -203,15 +205,15 @@ proptest! {
     }
 
     #[test]
-    fn an_address_and_its_mapped_form_are_one_source(address: [u8; 4]) {
+    fn an_ipv4_address_and_its_mapped_form_are_one_source(address: [u8; 4]) {
         let address = std::net::Ipv4Addr::from(address);
         prop_assert_eq!(Source::of(address.into()), Source::of(address.to_ipv6_mapped().into()));
         prop_assert_eq!(Source::of(address.into()).to_string(), address.to_string());
     }
 
     #[test]
-    fn ipv6_addresses_are_one_source_when_their_upper_halves_are_the_same(one: u64, halves: [u64; 2]) {
-        // below 2^64 are the mapped addresses, and others that are no host's
+    fn ipv6_addresses_of_one_64_are_one_source(one: u64, halves: [u64; 2]) {
+        // addresses below 2^64 are IPv4-mapped or belong to no host
         prop_assume!(one > 0);
         let [a, b] = halves.map(|half| u128::from(one) << 64 | u128::from(half));
         prop_assert_eq!(Source::of(a.to_be_bytes().into()), Source::of(b.to_be_bytes().into()));
@@ -221,7 +223,7 @@ proptest! {
 }
 
 #[test]
-fn a_source_is_shown_as_its_address_or_its_64() {
+fn a_source_is_displayed_as_its_address_or_its_64() {
     for (address, shown) in [
         ("192.0.2.7", "192.0.2.7"),
         ("::ffff:192.0.2.7", "192.0.2.7"),
@@ -268,7 +270,7 @@ fn a_rate_is_two_positive_integers() {
 }
 
 #[test]
-fn without_limits_everybody_is_admitted() {
+fn without_limits_every_client_is_admitted() {
     let mut limits = Limits::new(None, None);
     for n in 1..=1000 {
         assert_eq!(limits.admit(source(7), Duration::ZERO), Ok(()));
@@ -277,13 +279,13 @@ fn without_limits_everybody_is_admitted() {
 }
 
 #[test]
-fn tokens_come_back_to_the_nanosecond_for_ever() {
+fn tokens_come_back_on_the_exact_nanosecond() {
     let mut limits = Limits::new(None, rate(3, SECOND));
     for _ in 0..3 {
         assert_eq!(limits.admit(source(7), Duration::ZERO), Ok(()));
     }
     for nth in 1..=100_000_u64 {
-        // the bucket is empty, and the next token is there when this third of a second is over
+        // the bucket is empty; the next token comes at the end of this third of a second
         let whole = Duration::from_nanos((nth * 1_000_000_000).div_ceil(3));
         let early = whole - Duration::from_nanos(1);
         assert_eq!(limits.admit(source(7), early), Err(Refusal::Rate), "token {nth}");
@@ -292,7 +294,7 @@ fn tokens_come_back_to_the_nanosecond_for_ever() {
 }
 
 #[test]
-fn a_flood_of_refused_clients_delays_nobody() {
+fn refused_clients_do_not_delay_the_next_token() {
     let mut limits = Limits::new(Some(5), rate(1, SECOND));
     assert_eq!(limits.admit(source(7), Duration::ZERO), Ok(()));
     for microsecond in 0..1_000_000 {
@@ -304,7 +306,7 @@ fn a_flood_of_refused_clients_delays_nobody() {
 }
 
 #[test]
-fn a_client_over_the_cap_costs_no_token() {
+fn a_client_above_the_limit_costs_no_token() {
     let mut limits = Limits::new(Some(1), rate(2, SECOND));
     assert_eq!(limits.admit(source(7), Duration::ZERO), Ok(()));
     for _ in 0..10 {
@@ -317,7 +319,7 @@ fn a_client_over_the_cap_costs_no_token() {
 }
 
 #[test]
-fn a_release_too_many_is_none() {
+fn an_extra_release_has_no_effect() {
     let mut limits = Limits::new(Some(1), rate(9, SECOND));
     limits.release(source(7));
     assert_eq!(limits.admit(source(7), Duration::ZERO), Ok(()));
@@ -342,8 +344,8 @@ fn a_million_sources_are_forgotten_a_few_at_a_time() {
         let before = limits.len();
         limits.tidy(SECOND);
         calls += 1;
-        assert!(before - limits.len() <= 100, "one call forgot {}", before - limits.len());
-        assert!(calls <= FLOOD / 10, "{} are kept after {calls} calls", limits.len());
+        assert!(before - limits.len() <= 100, "one call forgot {} sources", before - limits.len());
+        assert!(calls <= FLOOD / 10, "{} sources are kept after {calls} calls", limits.len());
     }
-    assert!(limits.capacity() <= 2000, "there is still memory for {}", limits.capacity());
+    assert!(limits.capacity() <= 2000, "the table still has room for {} sources", limits.capacity());
 }

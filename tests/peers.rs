@@ -1,4 +1,5 @@
-//! The handler that superservers run, and the examination of those that are installed.
+//! The example `handler`, which superservers run in these tests, and scripts/examine-peers.sh, which examines the
+//! superservers that are installed.
 
 mod support;
 
@@ -9,20 +10,16 @@ use std::os::unix::net::UnixStream;
 use std::path::PathBuf;
 use std::process::{Command, Output, Stdio};
 
-use support::{DEADLINE, Stream, example, has, root};
+use support::{DEADLINE, REPLY, Stream, example, has, read_file, root, start};
 
-const REPLY: [u8; 18] = *b"ok\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0";
-
-/// The handler.
 fn handler() -> PathBuf {
     example("handler")
 }
 
 #[test]
-fn handler_answers_on_pipes_and_ends_its_output_while_the_client_is_there() {
+fn on_pipes_the_handler_closes_its_output_before_the_client_closes() {
     let mut command = Command::new(handler());
-    let mut running =
-        support::start(command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped()));
+    let mut running = start(command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped()));
     let mut client = running.stdin();
     client.write_all(b"hel").expect("the handler reads");
     client.write_all(b"lo\n").expect("the handler reads");
@@ -34,24 +31,24 @@ fn handler_answers_on_pipes_and_ends_its_output_while_the_client_is_there() {
 }
 
 #[test]
-fn handler_answers_on_a_socket_and_half_closes_it() {
-    let (mut client, server) = UnixStream::pair().expect("a pair of sockets can be made");
+fn on_a_socket_the_handler_answers_and_half_closes() {
+    let (mut client, server) = UnixStream::pair().expect("a pair of sockets can be created");
     client.set_read_timeout(Some(DEADLINE)).expect("a deadline can be set");
     let output = server.try_clone().expect("a descriptor can be copied");
     let mut command = Command::new(handler());
     command.stdin(OwnedFd::from(server)).stdout(OwnedFd::from(output)).stderr(Stdio::null());
-    let mut running = support::start(&mut command);
-    drop(command); // and with it this process's own copies of the server's end
+    let mut running = start(&mut command);
+    drop(command); // it holds this process's copies of the server's end
     client.write_all(b"hello\n").expect("the handler reads");
     let mut answer = Stream::new(client.try_clone().expect("a descriptor can be copied"));
     assert_eq!(answer.read_to_end(), REPLY);
-    // it reads on, so that nothing that comes late resets the connection
+    // the handler keeps reading: otherwise late bytes would reset the connection
     client.write_all(&[b'x'; 1000]).expect("the handler still reads");
-    client.shutdown(std::net::Shutdown::Write).expect("the client can say that this was all");
+    client.shutdown(std::net::Shutdown::Write).expect("a socket can be half-closed");
     assert!(running.wait().success());
 }
 
-/// Examine peers, with that in the PATH.
+/// Run scripts/examine-peers.sh with this PATH.
 fn examine(arguments: &[&str], path: &std::ffi::OsStr) -> Output {
     let mut command = Command::new("bash");
     command.arg(root().join("scripts/examine-peers.sh")).args(arguments).env("PATH", path);
@@ -59,14 +56,14 @@ fn examine(arguments: &[&str], path: &std::ffi::OsStr) -> Output {
     command.stdin(Stdio::null()).output().expect("bash runs")
 }
 
-/// The cells of the table's row of that name.
+/// The cells of the table's row with this name, without the name.
 fn row<'a>(report: &'a str, name: &str) -> Vec<&'a str> {
     let row = report.lines().find(|line| line.starts_with(&format!("| {name} |")));
-    let row = row.unwrap_or_else(|| panic!("no row {name} in {report}"));
+    let row = row.unwrap_or_else(|| panic!("there is no row {name} in {report}"));
     row.split('|').map(str::trim).filter(|cell| !cell.is_empty()).skip(1).collect()
 }
 
-/// Whether there is something to examine, and to read findings with.
+/// Whether all superservers are installed, and jq, which the script needs.
 fn can_examine() -> bool {
     has("jq", "jq")
         && has("tcpserver", "ucspi-tcp")
@@ -77,7 +74,7 @@ fn can_examine() -> bool {
 }
 
 #[test]
-fn every_peer_is_started_so_that_it_answers() {
+fn every_peer_is_started_in_a_way_that_works() {
     if !can_examine() {
         return;
     }
@@ -90,7 +87,7 @@ fn every_peer_is_started_so_that_it_answers() {
     for check in ["answers", "concurrent", "end-of-file"] {
         assert_eq!(row(&report, check), ["holds"; 6], "{report}");
     }
-    let page = std::fs::read_to_string(root().join("docs/peers.md")).expect("the page is there");
+    let page = read_file("docs/peers.md");
     for peer in peers {
         let command = row(&report, peer)[1];
         assert!(page.contains(&format!("| {command} |\n")), "docs/peers.md does not have {command}");
@@ -98,7 +95,7 @@ fn every_peer_is_started_so_that_it_answers() {
 }
 
 #[test]
-fn what_a_peer_fails_stands_below_the_table() {
+fn footnotes_below_the_table_explain_failed_checks() {
     if !can_examine() {
         return;
     }
@@ -115,15 +112,16 @@ fn what_a_peer_fails_stands_below_the_table() {
 }
 
 #[test]
-fn a_peer_that_is_not_installed_is_named_with_its_package() {
+fn a_peer_that_is_not_installed_is_listed_with_its_package() {
     if !has("jq", "jq") {
         return;
     }
     let path = std::env::var_os("PATH").unwrap_or_default();
-    let bare = tempfile::tempdir().expect("a temporary folder can be made");
+    let bare = tempfile::tempdir().expect("a temporary folder can be created");
     for tool in ["bash", "jq", "dirname", "realpath", "mktemp", "cp", "rm", "id", "cat", "date", "uname"] {
         let found = std::env::split_paths(&path).map(|folder| folder.join(tool)).find(|file| file.is_file());
-        symlink(found.expect("a machine has it"), bare.path().join(tool)).expect("a link can be made");
+        symlink(found.expect("the tool is installed"), bare.path().join(tool))
+            .expect("a link can be created");
     }
     let output = examine(&["tcpserver", "inetd"], bare.path().as_os_str());
     let report = String::from_utf8_lossy(&output.stdout);

@@ -1,5 +1,4 @@
-//! The PROXY protocol's header: what a proxy may write, what a client that is no proxy writes, and all
-//! that lies between.
+//! The parser of the PROXY protocol's header: valid headers, bytes of clients that are no proxy, and altered headers.
 
 use std::fs;
 use std::net::{IpAddr, Ipv6Addr, SocketAddr};
@@ -17,7 +16,7 @@ const SIGNATURE: &[u8] = b"\r\n\r\n\0\r\nQUIT\n";
 
 const STARTS: &[&[u8]] = &[b"", b"PROXY", b"PROXY TCP4 1.1.1.1 ", b"PROXY TCP6 ", SIGNATURE];
 
-/// A header, and whom it speaks for.
+/// A header, and the addresses in it.
 type Written = (Vec<u8>, Option<Addresses>);
 
 fn addresses(client: &str, local: &str) -> Option<Addresses> {
@@ -25,13 +24,13 @@ fn addresses(client: &str, local: &str) -> Option<Addresses> {
     Some(Addresses { client: socket(client), local: socket(local) })
 }
 
-/// A header of version 2: version and command, family, what follows.
+/// A header of version 2: the byte of version and command, the byte of family and transport, the rest.
 fn v2(command: u8, family: u8, block: &[u8]) -> Vec<u8> {
     let length = u16::try_from(block.len()).expect("a length of 16 bits");
     [SIGNATURE, &[command, family], &length.to_be_bytes(), block].concat()
 }
 
-/// Two addresses and two ports, as version 2 has them.
+/// Two addresses and two ports in the binary form of version 2.
 fn block(both: &Addresses) -> Vec<u8> {
     let octets = |ip: IpAddr| match ip {
         IpAddr::V4(ip) => ip.octets().to_vec(),
@@ -41,7 +40,7 @@ fn block(both: &Addresses) -> Vec<u8> {
     [octets(both.client.ip()), octets(both.local.ip()), ports.concat()].concat()
 }
 
-/// The forms in which an IPv6 address is written.
+/// An IPv6 address in one of its written forms.
 fn spelled(ip: Ipv6Addr, form: u8) -> String {
     match form % 4 {
         0 => ip.to_string(),
@@ -58,7 +57,7 @@ fn v4_pair() -> impl Strategy<Value = Addresses> {
     })
 }
 
-/// IPv6 addresses: any, with zeros to leave out, mapped.
+/// IPv6 addresses: any, with zero segments, IPv4-mapped.
 fn v6() -> impl Strategy<Value = Ipv6Addr> {
     prop_oneof![
         any::<[u16; 8]>().prop_map(Ipv6Addr::from),
@@ -99,7 +98,7 @@ fn v1_header() -> impl Strategy<Value = Written> {
     prop_oneof![4 => tcp4, 8 => tcp6, 2 => unknown, 1 => short]
 }
 
-/// Type, length and value, several times; or what is none.
+/// Several TLVs (type, length, value), or arbitrary bytes.
 fn tlvs() -> impl Strategy<Value = Vec<u8>> {
     let value = prop_oneof![8 => prop::collection::vec(any::<u8>(), 0..40), 1 => prop::collection::vec(any::<u8>(), 900)];
     let tlv = (any::<u8>(), value)
@@ -133,7 +132,7 @@ fn header() -> impl Strategy<Value = Written> {
     prop_oneof![v1_header(), v2_header()]
 }
 
-/// Headers with a few bytes put in, taken out or changed; most of them are none any more.
+/// Headers with a few bytes inserted, removed or changed; most of them are invalid.
 fn altered() -> impl Strategy<Value = Vec<u8>> {
     let byte = prop_oneof![
         any::<u8>(),
@@ -161,7 +160,7 @@ proptest! {
     })]
 
     #[test]
-    fn a_header_is_read_as_it_was_written(
+    fn a_header_is_parsed_as_it_was_written(
         (header, source) in header(),
         payload in prop::collection::vec(any::<u8>(), 0..200),
     ) {
@@ -171,7 +170,7 @@ proptest! {
     }
 
     #[test]
-    fn a_beginning_never_asks_beyond_its_header((header, _) in header()) {
+    fn a_partial_header_never_asks_for_bytes_after_the_header((header, _) in header()) {
         for n in 0..header.len() {
             match parse(&header[..n]) {
                 Header::Partial { at_least } => prop_assert!((1..=header.len() - n).contains(&at_least)),
@@ -181,7 +180,7 @@ proptest! {
     }
 
     #[test]
-    fn who_reads_what_is_asked_for_reads_the_header_and_no_more(
+    fn reading_only_what_is_asked_for_reads_exactly_the_header(
         (header, source) in header(),
         payload in prop::collection::vec(any::<u8>(), 0..200),
     ) {
@@ -197,37 +196,37 @@ proptest! {
         };
         prop_assert_eq!(last, Header::Whole { length: header.len(), source });
         prop_assert_eq!(read, header.len());
-        // of version 2: the line that it might have been, one byte more, and the rest that it announces
+        // version 2 takes at most three reads: 15 bytes as for a line, one more byte, and the announced rest
         prop_assert!(!header.starts_with(b"\r") || calls <= 3, "{} calls", calls);
     }
 
     #[test]
-    fn headers_and_their_beginnings_keep_the_laws((header, _) in header(), cut: Index) {
-        laws::uphold(&header);
-        laws::uphold(&header[..cut.index(header.len())]);
+    fn headers_and_their_beginnings_obey_the_laws((header, _) in header(), cut: Index) {
+        laws::assert_laws(&header);
+        laws::assert_laws(&header[..cut.index(header.len())]);
     }
 
     #[test]
-    fn altered_headers_keep_the_laws(bytes in altered()) {
-        laws::uphold(&bytes);
+    fn altered_headers_obey_the_laws(bytes in altered()) {
+        laws::assert_laws(&bytes);
     }
 
     #[test]
-    fn any_bytes_keep_the_laws(
+    fn any_bytes_obey_the_laws(
         start in prop::sample::select(STARTS),
         rest in prop::collection::vec(any::<u8>(), 0..300),
     ) {
-        laws::uphold(&[start, &rest].concat());
+        laws::assert_laws(&[start, &rest].concat());
     }
 
     #[test]
-    fn texts_of_address_letters_keep_the_laws(text in "PROXY TCP[46] [0-9a-fF:. ]{0,50}\r?\n?") {
-        laws::uphold(text.as_bytes());
+    fn texts_of_address_characters_obey_the_laws(text in "PROXY TCP[46] [0-9a-fF:. ]{0,50}\r?\n?") {
+        laws::assert_laws(text.as_bytes());
     }
 }
 
-/// Lines that are headers, and whom they speak for.
-fn good_lines() -> Vec<(String, Option<Addresses>)> {
+/// Valid headers of version 1, and the addresses in them.
+fn valid_lines() -> Vec<(String, Option<Addresses>)> {
     let v4 = addresses("192.0.2.7:56324", "198.51.100.1:443");
     let filled = |length: usize| format!("PROXY UNKNOWN {}\r\n", "x".repeat(length - 16));
     [
@@ -236,7 +235,7 @@ fn good_lines() -> Vec<(String, Option<Addresses>)> {
         ("PROXY TCP6 2001:db8::7 2001:DB8::1 1 2\r\n", addresses("[2001:db8::7]:1", "[2001:db8::1]:2")),
         ("PROXY TCP6 :: ::1 1 2\r\n", addresses("[::]:1", "[::1]:2")),
         ("PROXY TCP6 1:2:3:4:5:6:7:: 0:0:0:0:0:0:0:1 1 2\r\n", addresses("[1:2:3:4:5:6:7::]:1", "[::1]:2")),
-        // as inet_ntop writes what is mapped
+        // as inet_ntop writes an IPv4-mapped address
         ("PROXY TCP6 ::ffff:192.0.2.7 ::1 1 2\r\n", addresses("[::ffff:192.0.2.7]:1", "[::1]:2")),
         ("PROXY UNKNOWN\r\n", None),
         ("PROXY UNKNOWN \r\n", None),
@@ -250,29 +249,29 @@ fn good_lines() -> Vec<(String, Option<Addresses>)> {
 }
 
 #[test]
-fn lines_that_are_headers_are_read() {
-    for (line, source) in good_lines() {
+fn valid_lines_are_parsed() {
+    for (line, source) in valid_lines() {
         assert_eq!(parse(line.as_bytes()), Header::Whole { length: line.len(), source }, "{line:?}");
-        laws::uphold(line.as_bytes());
+        laws::assert_laws(line.as_bytes());
     }
 }
 
-/// What is bad at its last byte, and not before.
+/// Assert that the last byte makes this header invalid, with this fault, and no byte before it.
 #[track_caller]
-fn is_bad_at_its_last_byte(bytes: &[u8], fault: Fault) {
+fn assert_bad_at_last_byte(bytes: &[u8], fault: Fault) {
     let shown = bytes.escape_ascii();
     let before = &bytes[..bytes.len() - 1];
     assert!(matches!(parse(before), Header::Partial { .. }), "before \"{shown}\": {:?}", parse(before));
     assert_eq!(parse(bytes), Header::Bad(fault), "\"{shown}\"");
-    laws::uphold(bytes);
+    laws::assert_laws(bytes);
 }
 
 #[test]
-fn a_client_that_is_no_proxy_is_seen_at_its_first_wrong_byte() {
+fn a_client_that_is_no_proxy_is_detected_at_its_first_wrong_byte() {
     for start in
         ["G", "p", " ", "\n", "\0", "S", "\x16", "PO", "PROXY\r", "PROXY\t", "\r\r", "\r\nG", "\r\n\r\n\x01"]
     {
-        is_bad_at_its_last_byte(start.as_bytes(), Fault::NoHeader);
+        assert_bad_at_last_byte(start.as_bytes(), Fault::NoHeader);
     }
     assert_eq!(parse(b"GET / HTTP/1.1\r\n\r\n"), Header::Bad(Fault::NoHeader));
 }
@@ -323,23 +322,23 @@ fn a_line_is_bad_at_its_first_wrong_byte() {
         ("PROXY TCP4 1.2.3.4 1.2.3.4 1 2\rx", Fault::LineEnd),
         ("PROXY TCP4 1.2.3.4 1.2.3.4 1 2\r\r", Fault::LineEnd),
     ] {
-        is_bad_at_its_last_byte(line.as_bytes(), fault);
+        assert_bad_at_last_byte(line.as_bytes(), fault);
     }
-    is_bad_at_its_last_byte(b"PROXY TCP4 1.2.3.\xD9", Fault::Address);
+    assert_bad_at_last_byte(b"PROXY TCP4 1.2.3.\xD9", Fault::Address);
 }
 
 #[test]
 fn a_line_has_at_most_107_bytes() {
-    // one byte more, and CR LF would be the 107th and the 108th
+    // 106 bytes: CR LF would be bytes 107 and 108
     let unknown = format!("PROXY UNKNOWN {}", "x".repeat(92));
-    is_bad_at_its_last_byte(unknown.as_bytes(), Fault::TooLong);
-    // of two IPv6 addresses in their longest form, the last byte is one too many
+    assert_bad_at_last_byte(unknown.as_bytes(), Fault::TooLong);
+    // two IPv6 addresses in their longest form leave no room for the ports
     let long = "0000:0000:0000:0000:0000:ffff:255.255.255.255";
-    is_bad_at_its_last_byte(format!("PROXY TCP6 {long} {long}").as_bytes(), Fault::TooLong);
+    assert_bad_at_last_byte(format!("PROXY TCP6 {long} {long}").as_bytes(), Fault::TooLong);
 }
 
 #[test]
-fn binary_headers_are_read() {
+fn valid_binary_headers_are_parsed() {
     let v4 = [192, 0, 2, 7, 198, 51, 100, 1, 0xDC, 4, 1, 0xBB];
     let v6 = block(&addresses("[2001:db8::7]:1", "[2001:db8::1]:65535").expect("addresses"));
     let v4_source = addresses("192.0.2.7:56324", "198.51.100.1:443");
@@ -349,11 +348,11 @@ fn binary_headers_are_read() {
     for (header, source) in [
         (v2(0x21, 0x11, &v4), v4_source),
         (v2(0x21, 0x11, &[&v4[..], &noop].concat()), v4_source),
-        // what follows the addresses is skipped, whatever it is
+        // bytes after the addresses are skipped, even an invalid TLV
         (v2(0x21, 0x11, &[&v4[..], &[4, 0xFF]].concat()), v4_source),
         (v2(0x21, 0x11, &longest), v4_source),
         (v2(0x21, 0x21, &v6), v6_source),
-        // the proxy's own, be it with addresses or without
+        // LOCAL: the proxy's own connection, with or without addresses
         (v2(0x20, 0x00, &[]), None),
         (v2(0x20, 0x11, &v4), None),
         (v2(0x20, 0x11, &v4[..3]), None),
@@ -371,7 +370,7 @@ fn binary_headers_are_read() {
     ] {
         let shown = header.escape_ascii();
         assert_eq!(parse(&header), Header::Whole { length: header.len(), source }, "\"{shown}\"");
-        laws::uphold(&header);
+        laws::assert_laws(&header);
     }
 }
 
@@ -398,12 +397,12 @@ fn a_binary_header_is_bad_at_its_first_wrong_byte() {
         (&[0x21, 0x11, high + 1], Fault::TooLong),
         (&[0x20, 0x00, 0xFF], Fault::TooLong),
     ] {
-        is_bad_at_its_last_byte(&[SIGNATURE, rest].concat(), fault);
+        assert_bad_at_last_byte(&[SIGNATURE, rest].concat(), fault);
     }
 }
 
 #[test]
-fn a_beginning_asks_for_the_shortest_header_that_it_can_become() {
+fn a_partial_header_asks_for_the_shortest_possible_rest() {
     for (start, at_least) in [
         (&b""[..], "PROXY UNKNOWN\r\n".len()),
         (b"PROXY ", "UNKNOWN\r\n".len()),
@@ -429,7 +428,7 @@ fn a_beginning_asks_for_the_shortest_header_that_it_can_become() {
 }
 
 #[test]
-fn every_fault_has_a_word_of_its_own_for_the_log() {
+fn every_fault_has_its_own_word_for_the_log() {
     let faults = [
         Fault::NoHeader,
         Fault::Protocol,
@@ -448,10 +447,10 @@ fn every_fault_has_a_word_of_its_own_for_the_log() {
     assert!(words.iter().all(|word| word.starts_with("proxy-") && word.bytes().all(is_plain)), "{words:?}");
 }
 
-/// A header that a program sent: its name in fuzz/corpus/proxy, whom it speaks for, what came after it.
-type Kept = (&'static str, Option<[&'static str; 2]>, &'static [u8]);
+/// A header that a real program sent: its file in fuzz/corpus/proxy, the addresses in it, the bytes after it.
+type Recorded = (&'static str, Option<[&'static str; 2]>, &'static [u8]);
 
-const KEPT: [Kept; 12] = [
+const RECORDED: [Recorded; 12] = [
     ("curl-v1-tcp4", Some(["127.0.0.1:58220", "127.0.0.1:23150"]), b"GET / HTTP/1.1"),
     ("haproxy-v1-check", Some(["127.0.0.1:57416", "127.0.0.1:23120"]), b""),
     ("haproxy-v1-tcp4", Some(["127.0.0.1:46768", "127.0.0.1:23100"]), b"hello\n"),
@@ -467,10 +466,10 @@ const KEPT: [Kept; 12] = [
 ];
 
 #[test]
-fn what_proxies_send_is_read() {
+fn headers_recorded_from_real_proxies_are_parsed() {
     let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("fuzz/corpus/proxy");
-    for (name, source, payload) in KEPT {
-        let sent = fs::read(folder.join(name)).expect("the header is kept");
+    for (name, source, payload) in RECORDED {
+        let sent = fs::read(folder.join(name)).expect("the file can be read");
         let Header::Whole { length, source: found } = parse(&sent) else {
             panic!("{name}: {:?}", parse(&sent))
         };
@@ -481,12 +480,12 @@ fn what_proxies_send_is_read() {
 }
 
 #[test]
-fn what_is_kept_for_fuzzing_keeps_the_laws() {
+fn the_fuzzing_corpus_obeys_the_laws() {
     let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("fuzz/corpus/proxy");
-    let kept = fs::read_dir(folder).expect("the folder is there");
-    let kept: Vec<_> = kept.map(|entry| entry.expect("the folder can be read").path()).collect();
-    assert!(kept.len() >= KEPT.len());
-    for path in kept {
-        laws::uphold(&fs::read(path).expect("the file can be read"));
+    let corpus = fs::read_dir(folder).expect("the folder exists");
+    let corpus: Vec<_> = corpus.map(|entry| entry.expect("the folder can be read").path()).collect();
+    assert!(corpus.len() >= RECORDED.len());
+    for path in corpus {
+        laws::assert_laws(&fs::read(path).expect("the file can be read"));
     }
 }

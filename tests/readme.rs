@@ -1,4 +1,5 @@
-//! The README's console blocks are run as they stand, and print what they show; its excerpts are in the sources.
+//! The README: its console blocks are run and must print what they show, its code excerpts must be in the sources, and
+//! its links must lead to files.
 
 mod support;
 
@@ -14,19 +15,19 @@ fn shell(command: &str) -> Command {
     shell
 }
 
-/// As it looks on a terminal, whatever the ports, the processes, and what they have used.
-fn as_seen(text: &str) -> String {
+/// A terminal's text with N for ports, process ids, times and memory, which vary.
+fn normalised(text: &str) -> String {
     let varies = Regex::new(r"(127\.0\.0\.1:|pid=|seconds=|cpu=|maxrss=)[\d.]+").expect("a pattern");
     varies.replace_all(text, "${1}N").replace("\r\n", "\n").trim_end().to_string()
 }
 
-/// Run a server, its clients, and Ctrl-C where the transcript shows it.
+/// Run a server and its clients, press Ctrl-C if the transcript shows it, and compare the output.
 fn play((server, shown): (String, String), clients: &[(String, String)]) {
     let mut running = support::start(&mut shell(&format!("exec {server} 2>&1")));
     running.wait_stdout(if server.starts_with("prise server") { "waiting" } else { "127.0.0.1:" });
     for (command, printed) in clients {
         let output = shell(command).output().expect("sh runs");
-        // a last line without a newline looks the same
+        // the document cannot show whether the last line ends in a newline
         let seen = String::from_utf8_lossy(&output.stdout);
         pretty_assertions::assert_eq!(
             seen.trim_end_matches('\n'),
@@ -35,18 +36,20 @@ fn play((server, shown): (String, String), clients: &[(String, String)]) {
         );
     }
     let (before, after) = shown.split_once("^C\n").unwrap_or((&shown, ""));
-    // a log may come a little after the reply that the client has
-    let lines = as_seen(before).lines().count();
-    support::wait_until("the log of the clients", || as_seen(&running.stdout()).lines().count() >= lines);
+    // the server may log after the client already has its reply
+    let lines = normalised(before).lines().count();
+    support::wait_until("the log has a line for each one shown", || {
+        normalised(&running.stdout()).lines().count() >= lines
+    });
     if !after.is_empty() {
         running.signal(Signal::SIGINT);
         running.all_stdout();
     }
-    pretty_assertions::assert_eq!(as_seen(&running.stdout()), as_seen(&format!("{before}{after}")));
+    pretty_assertions::assert_eq!(normalised(&running.stdout()), normalised(&format!("{before}{after}")));
 }
 
 #[test]
-fn the_transcripts_are_what_the_programs_print() {
+fn the_programs_print_what_the_transcripts_show() {
     if !support::has("nc", "netcat-openbsd") {
         return;
     }
@@ -56,7 +59,7 @@ fn the_transcripts_are_what_the_programs_print() {
     let mut servers = 0;
     let mut rest = transcript.peekable();
     while let Some(server) = rest.next() {
-        assert!(server.0.starts_with("prise serve"), "a server comes first, not {server:?}");
+        assert!(server.0.starts_with("prise serve"), "a server must come first, not {server:?}");
         let mut clients = Vec::new();
         while let Some(client) = rest.next_if(|command| !command.0.starts_with("prise serve")) {
             clients.push(client);
@@ -69,18 +72,19 @@ fn the_transcripts_are_what_the_programs_print() {
 }
 
 #[test]
-fn the_excerpts_stand_in_the_sources() {
+fn the_excerpts_are_in_the_sources() {
     for (kind, file) in [("c", "c/server/fork.c"), ("rust", "src/server/fork.rs")] {
-        let source = std::fs::read_to_string(support::root().join(file)).expect("the source is there");
+        let source = support::read_file(file);
         let excerpts = blocks("README.md", kind);
         assert!(!excerpts.is_empty());
-        assert!(excerpts.iter().all(|excerpt| source.contains(excerpt)), "README.md quotes {file} as it was");
+        let up_to_date = excerpts.iter().all(|excerpt| source.contains(excerpt));
+        assert!(up_to_date, "README.md quotes an old version of {file}");
     }
 }
 
 #[test]
 fn every_link_leads_to_a_file() {
-    let readme = std::fs::read_to_string(support::root().join("README.md")).expect("there is a README");
+    let readme = support::read_file("README.md");
     let links: Vec<_> = readme.split("](").skip(1).filter_map(|rest| rest.split(')').next()).collect();
     assert!(links.len() > 20);
     let file = |link: &&&str| support::root().join(link.split('#').next().unwrap_or_default());

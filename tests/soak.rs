@@ -1,8 +1,9 @@
-//! soak: `prise serve` under clients of every kind, while it is stopped, asked and starved.
+//! soak: runs `prise serve` under many kinds of clients, while it is stopped (SIGSTOP), asked for its counters and
+//! deprived of descriptors.
 //! Usage: make soak [SOAK_MINUTES=2]; as a test it takes some seconds.
 //!
-//! At the end every connection is accounted for, nothing of the server is left, and it holds no more than after the
-//! first second.
+//! At the end every connection is accounted for, no process of the server is left, and the server has no more
+//! descriptors, and at most 64 kB more memory, than after the first second.
 
 mod support;
 
@@ -19,16 +20,19 @@ use libtest_mimic::{Arguments, Trial};
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 
-use support::{children, connect, descriptors, example, free_port, has, processes, read_to_end, wait_until};
+use support::{
+    REPLY, children, connect, descriptors, example, free_port, has, processes, read_to_end, set_limit,
+    wait_until,
+};
 
-/// Children that there may be: fewer than clients, so that some wait in the backlog.
-const CAP: usize = 8;
-/// What the parent's own memory may have grown by, in kilobytes: a page or two of lists that were never so long before.
+/// The server's --max-children: fewer than the clients, so that some wait in the backlog.
+const MAX_CHILDREN: usize = 8;
+/// How much the parent's memory may grow, in kilobytes, because its lists become longer than before.
 const GROWTH_KB: u64 = 64;
 
 fn main() -> ExitCode {
     let mut arguments = Arguments::from_args();
-    // each is to have the machine
+    // one at a time, so that each has the whole machine
     arguments.test_threads = Some(1);
     let trial = |name: &str, program: fn() -> Vec<PathBuf>| {
         Trial::test(name, move || {
@@ -39,13 +43,13 @@ fn main() -> ExitCode {
         })
     };
     let trials = vec![
-        trial("the_server_is_as_good_after_a_soak_as_before", Vec::new),
-        trial("and_so_it_is_with_a_program_to_execute", || vec![example("handler")]),
+        trial("a_soak_leaves_the_server_as_it_was", Vec::new),
+        trial("a_soak_with_a_program_leaves_the_server_as_it_was", || vec![example("handler")]),
     ];
     libtest_mimic::run(&arguments, trials).exit_code()
 }
 
-/// How long each of the two is: half of SOAK_MINUTES, or some seconds.
+/// The duration of each of the two tests: half of SOAK_MINUTES, or 5 seconds.
 fn duration() -> Duration {
     match std::env::var("SOAK_MINUTES") {
         Err(_) => Duration::from_secs(5),
@@ -59,50 +63,55 @@ fn duration() -> Duration {
 fn soak(program: &[PathBuf]) {
     let server = Server::start(program);
     let kinds = Kind::all();
-    // lists have their length, and malloc its pages
+    // warm up: the server's lists reach their usual length
     run(&server, &kinds, Duration::from_secs(1));
     let connected = || kinds.iter().map(|kind| kind.connected.load(Relaxed)).sum();
-    let (fds, memory) = (server.at_rest(connected()).fds, server.memory_kb());
+    let (fds, memory) = (server.wait_idle(connected()).fds, server.memory_kb());
     run(&server, &kinds, duration());
     let connected = connected();
-    let rest = server.at_rest(connected);
+    let idle = server.wait_idle(connected);
     let memory_after = server.memory_kb();
 
-    let mut summary = format!("soak of {:.0?}: {}\n", duration(), rest.status);
+    let mut summary = format!("soak of {:.0?}: {}\n", duration(), idle.status);
     for kind in &kinds {
         let (connected, answered) = (kind.connected.load(Relaxed), kind.answered.load(Relaxed));
         summary += &format!("  {:13} {connected} connections, {answered} answered\n", kind.name);
     }
     let disturbed = server.disturbed.each_ref().map(|count| count.load(Relaxed));
-    summary +=
-        &format!("  stopped {} times, starved {}, asked {}\n", disturbed[0], disturbed[1], disturbed[2]);
-    summary += &format!("  descriptors {fds}, then {}; memory {memory} kB, then {memory_after}\n", rest.fds);
+    summary += &format!(
+        "  {} times stopped, {} times out of descriptors, {} times asked for its counters\n",
+        disturbed[0], disturbed[1], disturbed[2]
+    );
+    summary += &format!(
+        "  descriptors: {fds} before, {} after; memory: {memory} kB before, {memory_after} kB after\n",
+        idle.fds
+    );
     let _ = writeln!(std::io::stderr(), "{summary}");
 
-    let number = |key: &str| rest.number(key);
+    let number = |key: &str| idle.number(key);
     let accepted = number("accepted");
-    assert_eq!(accepted, connected, "accepted, and connected");
+    assert_eq!(accepted, connected, "accepted and connected clients");
     assert_eq!(accepted, number("started") + number("refused"), "accepted, and started or refused");
-    assert_eq!(number("refused"), 0, "nobody was to be refused");
-    assert_eq!(number("started"), number("ended"), "started, and ended");
-    assert_eq!(number("lost-lines"), 0, "lines were lost, though the log was read");
+    assert_eq!(number("refused"), 0, "refused clients");
+    assert_eq!(number("started"), number("ended"), "started and ended children");
+    assert_eq!(number("lost-lines"), 0, "lost lines, although the log was read");
     let lines = |which: usize| server.lines[which].load(Relaxed);
-    assert_eq!((lines(0), lines(1)), (number("started"), number("ended")), "lines of starts, and of ends");
-    assert!(number("exhausted") > 0, "descriptors never ran out");
-    assert!(kinds.iter().all(|kind| kind.connected.load(Relaxed) > 0), "a kind of client never came");
-    assert_eq!(rest.fds, fds, "descriptors");
-    assert!(memory_after <= memory + GROWTH_KB, "memory grew from {memory} kB to {memory_after}");
+    assert_eq!((lines(0), lines(1)), (number("started"), number("ended")), "log lines of starts and of ends");
+    assert!(number("exhausted") > 0, "the server never ran out of descriptors");
+    assert!(kinds.iter().all(|kind| kind.connected.load(Relaxed) > 0), "a kind of client never connected");
+    assert_eq!(idle.fds, fds, "descriptors");
+    assert!(memory_after <= memory + GROWTH_KB, "memory grew from {memory} kB to {memory_after} kB");
     server.stop();
 }
 
 // ---- clients ----
 
-/// Clients that all behave the same way.
+/// A kind of client.
 struct Kind {
     name: &'static str,
-    /// How many of them there are at a time.
+    /// How many such clients run at a time.
     threads: usize,
-    /// What one does with its connection; whether it was answered. None: it asked for no answer.
+    /// Uses a connection; gives whether the client got its answer, `None` if it wants no answer.
     behave: fn(TcpStream) -> Option<bool>,
     connected: AtomicU64,
     answered: AtomicU64,
@@ -127,8 +136,8 @@ impl Kind {
         ]
     }
 
-    /// Be one of them, again and again.
-    fn go_on(&self, port: u16, over: &AtomicBool) {
+    /// Connect such clients, one after the other.
+    fn repeat(&self, port: u16, over: &AtomicBool) {
         while !over.load(Relaxed) {
             let client = connect(port);
             self.connected.fetch_add(1, Relaxed);
@@ -141,10 +150,10 @@ impl Kind {
     }
 }
 
-/// Whether all of the reply comes, and its end.
+/// Whether the whole reply arrives, and then the end of file.
 fn replied(client: &mut TcpStream) -> Option<bool> {
     let (reply, end) = read_to_end(client);
-    Some(end.is_ok() && reply.starts_with(b"ok") && reply.len() == 18)
+    Some(end.is_ok() && reply == REPLY)
 }
 
 fn good(mut client: TcpStream) -> Option<bool> {
@@ -168,7 +177,7 @@ fn silent(mut client: TcpStream) -> Option<bool> {
 
 fn resetting(mut client: TcpStream) -> Option<bool> {
     let _ = client.write_all(b"hel");
-    // else they would be all that is in the backlog
+    // without a pause, such clients would fill the backlog
     thread::sleep(Duration::from_millis(10));
     support::reset(client);
     None
@@ -192,21 +201,21 @@ fn flooding(mut client: TcpStream) -> Option<bool> {
 struct Server {
     child: Mutex<Child>,
     port: u16,
-    /// Stops, famines, questions.
+    /// How often it was stopped, out of descriptors, asked for its counters.
     disturbed: [AtomicU64; 3],
-    /// Lines of starts, of ends.
+    /// How many log lines of starts and of ends were read.
     lines: &'static [AtomicU64; 2],
-    /// The last line of counters.
+    /// The last `status` or `listening` line.
     status: &'static Mutex<String>,
 }
 
-/// The server when nobody is served.
-struct Rest {
+/// The server's state when it serves no client.
+struct Idle {
     status: String,
     fds: usize,
 }
 
-impl Rest {
+impl Idle {
     fn number(&self, key: &str) -> u64 {
         let value = self.status.split(' ').find_map(|word| word.strip_prefix(key)?.strip_prefix('='));
         let digits = value.and_then(|value| value.split('/').next());
@@ -219,10 +228,10 @@ impl Rest {
 impl Server {
     fn start(program: &[PathBuf]) -> Server {
         let port = free_port();
-        // an argument of the server and of its children, to know them by
+        // an argument of the server and of its children, by which `stop` finds them
         let mine = format!("127.0.0.1:{port}");
         let mut child = Command::new(env!("CARGO_BIN_EXE_prise"))
-            .args(["serve", "--hangup", "--timeout", "30", "--max-children", &CAP.to_string()])
+            .args(["serve", "--hangup", "--timeout", "30", "--max-children", &MAX_CHILDREN.to_string()])
             .arg(&mine)
             .args(program.iter().flat_map(|program| ["--".into(), program.clone(), mine.clone().into()]))
             .stdin(Stdio::null())
@@ -239,60 +248,61 @@ impl Server {
                 match line.trim_start_matches("prise: ") {
                     start if start.starts_with("start ") => drop(lines[0].fetch_add(1, Relaxed)),
                     end if end.starts_with("end ") => drop(lines[1].fetch_add(1, Relaxed)),
-                    said if said.starts_with("status ") || said.starts_with("listening ") => {
-                        *status.lock().expect("no panic comes while it is locked") = said.into();
+                    line if line.starts_with("status ") || line.starts_with("listening ") => {
+                        *status.lock().expect("no thread panics while it holds the lock") = line.into();
                     }
                     _ => {}
                 }
             }
         });
         let server = Server { child: Mutex::new(child), port, disturbed: Default::default(), lines, status };
-        wait_until("the server listens", || server.said().starts_with("listening "));
+        wait_until("the server listens", || server.last_status().starts_with("listening "));
         server
     }
 
     fn pid(&self) -> u32 {
-        self.child.lock().expect("no panic comes while it is locked").id()
+        self.child.lock().expect("no thread panics while it holds the lock").id()
     }
 
-    fn said(&self) -> String {
-        self.status.lock().expect("no panic comes while it is locked").clone()
+    fn last_status(&self) -> String {
+        self.status.lock().expect("no thread panics while it holds the lock").clone()
     }
 
     fn signal(&self, signal: Signal) {
-        kill(Pid::from_raw(self.pid() as i32), signal).expect("the server is there");
+        kill(Pid::from_raw(self.pid() as i32), signal).expect("the server runs");
     }
 
-    /// Its counters, asked for now.
+    /// Ask for its counters with SIGUSR1.
     fn status(&self) -> String {
-        self.status.lock().expect("no panic comes while it is locked").clear();
+        self.status.lock().expect("no thread panics while it holds the lock").clear();
         self.signal(Signal::SIGUSR1);
-        wait_until("the server tells its status", || self.said().starts_with("status "));
-        self.said()
+        wait_until("the server logs its status", || self.last_status().starts_with("status "));
+        self.last_status()
     }
 
-    /// Wait until so many have come, and nobody is served, and nobody is in the backlog.
-    fn at_rest(&self, connected: u64) -> Rest {
-        let mut rest = Rest { status: String::new(), fds: 0 };
-        wait_until(&format!("all of {connected} have been served"), || {
-            rest.status = self.status();
-            rest.number("accepted") >= connected && rest.number("live") + rest.number("waiting") == 0
+    /// Wait until all `connected` clients were accepted and served.
+    fn wait_idle(&self, connected: u64) -> Idle {
+        let mut idle = Idle { status: String::new(), fds: 0 };
+        wait_until(&format!("all {connected} clients have been served"), || {
+            idle.status = self.status();
+            idle.number("accepted") >= connected && idle.number("live") + idle.number("waiting") == 0
         });
-        wait_until("no child is left, nor a zombie", || children(self.pid()).is_empty());
-        wait_until("every line is read", || self.lines[1].load(Relaxed) >= rest.number("ended"));
-        rest.fds = descriptors(self.pid());
-        rest
+        wait_until("no child and no zombie is left", || children(self.pid()).is_empty());
+        wait_until("every log line is read", || self.lines[1].load(Relaxed) >= idle.number("ended"));
+        idle.fds = descriptors(self.pid());
+        idle
     }
 
-    /// What the parent alone has in memory, in kilobytes.
+    /// The parent's own anonymous memory (PSS), in kilobytes.
     fn memory_kb(&self) -> u64 {
         let rollup = format!("/proc/{}/smaps_rollup", self.pid());
-        let rollup = std::fs::read_to_string(rollup).expect("the server is there");
-        let line = rollup.lines().find_map(|line| line.strip_prefix("Pss_Anon:")).expect("it is counted");
+        let rollup = std::fs::read_to_string(rollup).expect("the server runs");
+        let line =
+            rollup.lines().find_map(|line| line.strip_prefix("Pss_Anon:")).expect("smaps_rollup has it");
         line.trim().trim_end_matches(" kB").parse().expect("a number of kilobytes")
     }
 
-    /// Let it be stopped, starved and asked, one after the other.
+    /// Stop the server, deprive it of descriptors, and ask for its counters, again and again.
     fn disturb(&self, over: &AtomicBool) {
         let pause = || thread::sleep(Duration::from_millis(200));
         while !over.load(Relaxed) {
@@ -312,20 +322,18 @@ impl Server {
         }
     }
 
-    /// `prlimit`, the soft limit.
+    /// Change its soft limit of descriptors.
     fn limit_descriptors(&self, soft: &str) {
-        let pid = self.pid().to_string();
-        let done = Command::new("prlimit").args(["--pid", &pid, &format!("--nofile={soft}")]).status();
-        assert!(done.is_ok_and(|status| status.success()), "prlimit fails");
+        set_limit(&mut Command::new("prlimit"), self.pid(), &format!("--nofile={soft}"));
     }
 
-    /// Stop it: it exits with 0, and leaves nobody.
+    /// Stop it, and assert that it exits with 0 and leaves no process.
     fn stop(self) {
         self.signal(Signal::SIGTERM);
         let mut code = None;
         wait_until("the server ends", || {
-            let status = self.child.lock().expect("no panic comes while it is locked").try_wait();
-            code = status.expect("it is ours").map(|status| status.code());
+            let status = self.child.lock().expect("no thread panics while it holds the lock").try_wait();
+            code = status.expect("the server is our child").map(|status| status.code());
             code.is_some()
         });
         assert_eq!(code, Some(Some(0)), "its exit status");
@@ -337,7 +345,7 @@ impl Server {
 }
 
 impl Drop for Server {
-    /// When something was wrong.
+    /// Kill the server if a test has failed.
     fn drop(&mut self) {
         if let Ok(child) = self.child.get_mut() {
             let _ = child.kill();
@@ -346,13 +354,13 @@ impl Drop for Server {
     }
 }
 
-/// Let all clients come, and the server be disturbed, for a time.
+/// Run all kinds of clients and disturb the server, for a time.
 fn run(server: &Server, kinds: &[Kind], time: Duration) {
     let over = AtomicBool::new(false);
     thread::scope(|scope| {
         let mut busy = vec![scope.spawn(|| server.disturb(&over))];
         for kind in kinds {
-            busy.extend((0..kind.threads).map(|_| scope.spawn(|| kind.go_on(server.port, &over))));
+            busy.extend((0..kind.threads).map(|_| scope.spawn(|| kind.repeat(server.port, &over))));
         }
         let end = Instant::now() + time;
         while Instant::now() < end && !busy.iter().any(|thread| thread.is_finished()) {

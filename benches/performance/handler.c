@@ -1,7 +1,7 @@
-// handler: the smallest program that talks to one client as a superserver's child: a line, and a reply of 18 bytes.
-// Usage: tcpserver 127.0.0.1 8888 target/handler
+// handler: a minimal program for one client of a superserver: it reads a line, and replies with 18 bytes.
+// Usage: tcpserver 127.0.0.1 8888 target/performance/handler
 //
-// All servers of the bench run it, so that it is they who are measured.
+// All servers of the benchmark run it, so that only the servers differ.
 
 #include <string.h>
 #include <unistd.h>

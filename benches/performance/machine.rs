@@ -1,4 +1,4 @@
-//! What was measured on, and with.
+//! The machine and the versions of the servers.
 
 use std::fs;
 use std::process::Command;
@@ -6,12 +6,12 @@ use std::process::Command;
 use crate::servers::EXEC;
 use crate::usage::processors;
 
-/// A paragraph.
+/// A paragraph that describes them.
 pub fn describe() -> String {
     let mut packages: Vec<String> = EXEC.iter().filter_map(|server| server.version()).collect();
     packages.dedup();
     format!(
-        "{}, {} processors ({}), {}, {}; {}.\nLoad average at the beginning: {}.\n",
+        "{}, {} processors ({}), {}, {}; {}.\nLoad average at the start: {}.\n",
         first_line("date", &["-u", "+%Y-%m-%d"]),
         processors(),
         after_colon("/proc/cpuinfo", "model name").unwrap_or_default(),
@@ -22,7 +22,7 @@ pub fn describe() -> String {
     )
 }
 
-/// Of the last 1, 5 and 15 minutes.
+/// The load averages of the last 1, 5 and 15 minutes.
 pub fn load_average() -> String {
     let text = fs::read_to_string("/proc/loadavg").unwrap_or_default();
     text.split(' ').take(3).collect::<Vec<_>>().join(" ")

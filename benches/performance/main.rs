@@ -1,13 +1,14 @@
-//! performance: what a process per client costs `prise serve`, the tutorial's fork server and its robust form in C and
-//! in Rust, and the superservers that people deploy.
+//! performance: measures what a process per client costs in `prise serve`, in the tutorial's fork server and in its
+//! robust form, both in C and in Rust, and in the superservers that people deploy.
 //! Usage: cargo bench --bench performance [-- --write]
 //!
-//! It prints Markdown; with `--write` it draws the curve of idle clients too, and renews what docs/performance.md says
-//! was measured. `PRISE_BENCH_ROUNDS` (25), `PRISE_BENCH_MS` that each server is measured in a round (300) and
-//! `PRISE_BENCH_CLIENTS` at once (16) change the load; `PRISE_BENCH_BESIDE` names another build of prise to measure too.
+//! It prints Markdown. With `--write` it also measures the servers with idle clients, and replaces the measured part of
+//! docs/performance.md. Environment variables change the load: `PRISE_BENCH_ROUNDS` (25 rounds), `PRISE_BENCH_MS` (300 ms
+//! per server in each round) and `PRISE_BENCH_CLIENTS` (16 at a time). `PRISE_BENCH_BESIDE` names another build of prise
+//! to measure too.
 
-mod bars;
 mod curve;
+mod goals;
 mod load;
 mod machine;
 mod picture;
@@ -21,18 +22,18 @@ mod usage;
 use std::fs;
 use std::time::Duration;
 
-use rounds::{Comparison, Size, two_loads};
-use servers::{BESIDE, EXEC, HOLDERS, Server, TUTORIAL, beside, build_programs};
+use rounds::{Comparison, Size, rate_of_two_threads};
+use servers::{CURVES, EXEC, FORKED, OTHER_BUILD, Server, build_programs, other_build};
 use summary::cell;
 use support::root;
 
-/// The document stays as it is but for what stands between these.
+/// The lines of docs/performance.md around the measured part.
 const BEGIN: &str = "<!-- measured: make performance writes what follows -->\n";
 const END: &str = "<!-- measured: until here -->\n";
 
 fn main() {
     let argument = |wanted: &str| std::env::args().any(|argument| argument == wanted);
-    // `cargo test --all-targets` passes no --bench, and wants to know only that this runs
+    // without --bench, as in `cargo test --all-targets`, the only question is whether this runs
     let (measure, write) = (argument("--bench"), argument("--write"));
     let size = Size {
         rounds: number("PRISE_BENCH_ROUNDS", if measure { 25 } else { 1 }),
@@ -41,7 +42,7 @@ fn main() {
     };
     build_programs();
 
-    let (tutorial, exec, text) = compare(size);
+    let (forked, exec, text) = compare(size);
     let mut text = machine::describe() + &text;
     if write || !measure {
         let steps = if write { curve::STEPS.len() } else { 1 };
@@ -53,18 +54,19 @@ fn main() {
             clients: size.clients,
             steps,
         };
-        let holders: Vec<Server> = HOLDERS.into_iter().filter(|server| server.is_installed()).collect();
-        let curves = curve::of(&holders, size);
+        let servers: Vec<Server> = CURVES.into_iter().filter(|server| server.is_installed()).collect();
+        let curves = curve::measure(&servers, size);
         text += &format!(
-            "\n### Idle clients held\n\nConnections per second, {} turns of {} ms each; and, turn by turn, how many \
-             times that of a second server of the same kind, with no idle client, which took turns with it.\n\n{}",
+            "\n### Idle clients held\n\nConnections per second, in {} turns of {} ms each. A second server of the same \
+             kind, which holds no idle clients, takes turns with the first. The rows that begin with … divide the \
+             first server's figures by the second's, turn by turn.\n\n{}",
             size.turns * size.repeats,
             size.time.as_millis(),
             curve::table(&curves, steps)
         );
         if write {
             text += "\n![Connections per second against idle clients held](performance.svg)\n";
-            text += &bars::text(&tutorial, &exec, &curves);
+            text += &goals::text(&forked, &exec, &curves);
             save(&text, &picture::draw(&curves));
         }
     }
@@ -72,35 +74,35 @@ fn main() {
     println!("{text}");
 }
 
-/// Forked children and executed programs, as Markdown.
+/// Compare servers whose children are forked, and servers whose children execute a program; also as Markdown.
 fn compare(size: Size) -> (Comparison, Comparison, String) {
-    let with_beside = |servers: Vec<Server>, n: usize| {
-        servers.into_iter().chain(beside().map(|_| BESIDE[n])).collect::<Vec<Server>>()
+    let with_other_build = |servers: Vec<Server>, n: usize| {
+        servers.into_iter().chain(other_build().map(|_| OTHER_BUILD[n])).collect::<Vec<Server>>()
     };
     let (installed, missing): (Vec<Server>, Vec<Server>) =
         EXEC.into_iter().partition(|server| server.is_installed());
-    let tutorial = Comparison::of(with_beside(TUTORIAL.to_vec(), 0), size);
-    let exec = Comparison::of(with_beside(installed, 1), size);
-    let place = |name| tutorial.place(name).expect("it is measured");
-    let serve = place("prise serve");
-    let (server, load) = tutorial.shares(serve);
+    let forked = Comparison::measure(with_other_build(FORKED.to_vec(), 0), size);
+    let exec = Comparison::measure(with_other_build(installed, 1), size);
+    let index = |name| forked.index(name).expect("it is measured");
+    let serve = index("prise serve");
+    let (server, load) = forked.shares(serve);
     let mut text = format!(
-        "\n{} rounds of {} ms for each server, {} clients at once. A cell: median (lowest to highest).\n\n\
+        "\n{} rounds of {} ms per server, {} clients at a time. A cell has the median (lowest to highest).\n\n\
          ### A forked child, without exec\n\n{}{}\n\
-         Of the CPU time of {} processors, `prise serve` and its children had {:.0} %, the clients {:.0} %, \
-         and others on this machine the rest. Two threads of clients instead of one gave {} times its connections per \
-         second.\n\n\
+         Of the CPU time of {} processors, `prise serve` and its children used {:.0} %, the clients {:.0} %, \
+         and other processes the rest. With two threads of clients instead of one, the server had {} times the \
+         connections per second.\n\n\
          ### A program executed for each client\n\n{}",
         size.rounds,
         size.time.as_millis(),
         size.clients,
-        tutorial.tables(place("C robust")),
-        tutorial.ratios(place("C fork"), &[place("prise server fork")]),
+        forked.tables(index("C robust")),
+        forked.ratios(index("C fork"), &[index("prise server fork")]),
         usage::processors(),
         server * 100.0,
         load * 100.0,
-        cell(two_loads(tutorial.servers[serve], size), 2),
-        exec.tables(exec.place("prise serve").expect("it is measured")),
+        cell(rate_of_two_threads(forked.servers[serve], size), 2),
+        exec.tables(exec.index("prise serve").expect("it is measured")),
     );
     for server in missing {
         text += &format!(
@@ -109,31 +111,31 @@ fn compare(size: Size) -> (Comparison, Comparison, String) {
             server.package.unwrap_or("?")
         );
     }
-    text += "\nStarted as:\n\n```text\n";
-    for server in tutorial.servers.iter().chain(&exec.servers) {
+    text += "\nThe servers were started as:\n\n```text\n";
+    for server in forked.servers.iter().chain(&exec.servers) {
         text += &format!("{}\n", server.command);
     }
     text += "```\n";
-    (tutorial, exec, text)
+    (forked, exec, text)
 }
 
-/// Renew the document and its picture.
+/// Replace the measured part of docs/performance.md, and its picture.
 fn save(measured: &str, picture: &str) {
     let path = root().join("docs/performance.md");
     let document = fs::read_to_string(&path).expect("docs/performance.md is there");
-    let (before, rest) = document.split_once(BEGIN).expect("it says where measured text begins");
-    let (_, after) = rest.split_once(END).expect("and where it ends");
+    let (before, rest) = document.split_once(BEGIN).expect("it has the first comment");
+    let (_, after) = rest.split_once(END).expect("it has the last comment");
     fs::write(&path, format!("{before}{BEGIN}\n{measured}\n{END}{after}")).expect("it can be written");
     fs::write(root().join("docs/performance.svg"), picture).expect("it can be written");
 }
 
-/// A number from the environment, 1 at least.
-fn number(name: &str, usual: usize) -> usize {
+/// A number from the environment, at least 1.
+fn number(name: &str, default: usize) -> usize {
     match std::env::var(name) {
-        Err(_) => usual,
+        Err(_) => default,
         Ok(text) => match text.parse() {
             Ok(number @ 1..) => number,
-            _ => panic!("{name} is {text:?}: a number from 1 up is expected"),
+            _ => panic!("{name} is {text:?}, not a number of at least 1"),
         },
     }
 }

@@ -1,4 +1,4 @@
-//! The curves as a picture: SVG, readable on a light and on a dark page.
+//! The curves as an SVG picture, for light and dark pages.
 
 use std::fmt::Write;
 
@@ -6,16 +6,16 @@ use crate::curve::{Curve, STEPS};
 
 const WIDTH: f64 = 820.0;
 const HEIGHT: f64 = 420.0;
-/// Where the axes begin and end.
+/// The ends of the axes.
 const LEFT: f64 = 70.0;
 const RIGHT: f64 = 580.0;
 const TOP: f64 = 40.0;
 const BOTTOM: f64 = 360.0;
-/// Labels are so far apart at least.
-const APART: f64 = 18.0;
+/// The least distance between two labels.
+const LABEL_DISTANCE: f64 = 18.0;
 
-/// Colours that differ from each other, and from white and from black, by hue and by lightness; and dashes, for those
-/// who see no hue.
+/// The colours differ in hue and lightness from each other, and from white and black. The dashes are for readers who
+/// cannot tell the colours apart.
 const STYLE: &str = "<style>
   text { font: 13px sans-serif; fill: #24292f }
   .axis { stroke: #57606a; fill: none }
@@ -30,7 +30,7 @@ const STYLE: &str = "<style>
 </style>
 ";
 
-/// Draw the connections per second against the idle clients held.
+/// Draw the connections per second over the idle clients held.
 pub fn draw(curves: &[Curve]) -> String {
     let rate = |curve: &Curve, step| curve.rate(step).map_or(0.0, |summary| summary.median);
     let rates = curves.iter().flat_map(|curve| (0..STEPS.len()).map(move |step| rate(curve, step)));
@@ -44,7 +44,7 @@ pub fn draw(curves: &[Curve]) -> String {
         "<svg xmlns=\"http://www.w3.org/2000/svg\" viewBox=\"0 0 {WIDTH} {HEIGHT}\" role=\"img\" \
          aria-label=\"Connections per second against idle clients held\">\n{STYLE}"
     );
-    let mut put = |line: String| writeln!(svg, "{line}").expect("a String takes all");
+    let mut put = |line: String| writeln!(svg, "{line}").expect("a String can be written");
     for thousand in 0..=(top / unit) as usize {
         let (rate, at) = (thousand as f64 * unit, y(thousand as f64 * unit));
         put(format!("<path class=\"grid\" d=\"M{LEFT} {at:.1}H{RIGHT}\"/>"));
@@ -75,14 +75,14 @@ pub fn draw(curves: &[Curve]) -> String {
     svg + "</svg>\n"
 }
 
-/// Where the names stand: at the ends of their lines, and not on top of each other.
+/// The heights of the labels: at the ends of their lines, without overlap.
 fn labels(ends: Vec<f64>) -> Vec<(usize, f64)> {
     let mut labels: Vec<(usize, f64)> = ends.into_iter().enumerate().collect();
     labels.sort_by(|one, other| one.1.total_cmp(&other.1));
     for n in 1..labels.len() {
-        labels[n].1 = labels[n].1.max(labels[n - 1].1 + APART);
+        labels[n].1 = labels[n].1.max(labels[n - 1].1 + LABEL_DISTANCE);
     }
-    // the lowest may have been pushed below the axis: the whole moves up
+    // if the lowest label is now below the axis, all move up
     let below = labels.last().map_or(0.0, |label| (label.1 - BOTTOM).max(0.0));
     labels.iter_mut().for_each(|label| label.1 -= below);
     labels

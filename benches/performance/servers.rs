@@ -1,4 +1,4 @@
-//! The servers, and how each is started: no look-ups, no limit below what comes, the longest backlog.
+//! The servers, and how each is started: no look-ups, no limit that the clients could reach, a long backlog.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -11,27 +11,27 @@ use crate::load::converse;
 use crate::support::{Running, children, free_port, root, start, twin, wait_until};
 use crate::usage::Usage;
 
-/// A server, and how it is started; `PORT` and `HANDLER` stand for what differs.
+/// A server, and how it is started.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub struct Server {
-    /// As the tables name it.
+    /// Its name in the tables.
     pub name: &'static str,
-    /// The command: words between spaces.
+    /// The command, in words separated by spaces. `PORT`, `HANDLER`, `CONF` and `PIDFILE` are replaced.
     pub command: &'static str,
-    /// The Debian package of what is not ours.
+    /// Its Debian package, if it is not ours.
     pub package: Option<&'static str>,
 }
 
-/// Children that are copies of their parent.
-pub const TUTORIAL: [Server; 6] = [
-    // the tutorial's server, its mistakes included
+/// Servers whose children are copies of the parent.
+pub const FORKED: [Server; 6] = [
+    // the tutorial's server, with its mistakes
     Server { name: "C fork", command: "server/fork PORT 4096", package: None },
     Server {
         name: "prise server fork",
         command: "prise server fork --port PORT --backlog 4096",
         package: None,
     },
-    // the same with its mistakes mended, which is the child of prise serve
+    // the same without its mistakes; its child is also that of prise serve
     C_ROBUST,
     Server {
         name: "C robust, linked statically",
@@ -45,7 +45,7 @@ pub const TUTORIAL: [Server; 6] = [
     },
     SERVE,
 ];
-/// Children that execute a program.
+/// Servers whose children execute a program.
 pub const EXEC: [Server; 7] = [
     SERVE_EXEC,
     TCPSERVER,
@@ -71,8 +71,8 @@ pub const EXEC: [Server; 7] = [
     },
     Server { name: "xinetd", command: "xinetd -dontfork -pidfile PIDFILE -f CONF", package: Some("xinetd") },
 ];
-/// Whom idle clients are held by.
-pub const HOLDERS: [Server; 5] = [
+/// The servers that are measured with idle clients.
+pub const CURVES: [Server; 5] = [
     Server { name: "prise serve", ..SERVE },
     Server {
         name: "prise serve --reaper sigchld",
@@ -99,8 +99,8 @@ const TCPSERVER: Server = Server {
     package: Some("ucspi-tcp"),
 };
 
-/// Another build of prise, to measure a change by.
-pub const BESIDE: [Server; 2] = [
+/// Another build of prise, to compare with.
+pub const OTHER_BUILD: [Server; 2] = [
     Server {
         name: "prise serve, other build",
         command: "beside serve --max-children 20000 127.0.0.1:PORT",
@@ -113,12 +113,12 @@ pub const BESIDE: [Server; 2] = [
     },
 ];
 
-/// Where that is, if there is one.
-pub fn beside() -> Option<PathBuf> {
+/// The path of that build, if there is one.
+pub fn other_build() -> Option<PathBuf> {
     std::env::var_os("PRISE_BENCH_BESIDE").map(PathBuf::from)
 }
 
-/// What xinetd reads.
+/// The configuration of xinetd.
 const XINETD: &str = "service handler
 {
     type = UNLISTED
@@ -137,52 +137,52 @@ const XINETD: &str = "service handler
 
 impl Server {
     fn program(self) -> &'static str {
-        self.command.split(' ').next().expect("a command has a word")
+        self.command.split(' ').next().expect("a command has at least one word")
     }
 
-    /// Whether its program is there.
+    /// Whether its program is installed.
     pub fn is_installed(self) -> bool {
         let path = std::env::var_os("PATH").unwrap_or_default();
         self.package.is_none()
             || std::env::split_paths(&path).any(|folder| folder.join(self.program()).is_file())
     }
 
-    /// Its version, as its package has it.
+    /// The name and version of its package.
     pub fn version(self) -> Option<String> {
         let query = ["-W", "-f=${Package} ${Version}", self.package?];
         let output = Command::new("dpkg-query").args(query).output().ok()?;
         output.status.success().then(|| String::from_utf8_lossy(&output.stdout).into_owned())
     }
 
-    /// Start it, and see that it answers.
-    pub fn start(self) -> Up {
+    /// Start it, and wait until it answers.
+    pub fn start(self) -> RunningServer {
         let port = free_port();
         let folder = root().join("target/performance");
         fs::create_dir_all(&folder).expect("target/ can be written");
         let [conf, pidfile] = ["conf", "pid"].map(|ending| folder.join(format!("xinetd-{port}.{ending}")));
-        let fill = |text: &str| {
+        let replaced = |text: &str| {
             text.replace("PORT", &port.to_string())
                 .replace("HANDLER", &handler().to_string_lossy())
                 .replace("PIDFILE", &pidfile.to_string_lossy())
                 .replace("CONF", &conf.to_string_lossy())
         };
         if self.command.contains("CONF") {
-            fs::write(&conf, fill(XINETD)).expect("target/ can be written");
+            fs::write(&conf, replaced(XINETD)).expect("target/ can be written");
         }
         let program: PathBuf = match self.program() {
             "prise" => env!("CARGO_BIN_EXE_prise").into(),
-            "beside" => beside().expect("it is measured where there is one"),
+            "beside" => other_build().expect("it is measured only if there is one"),
             "static-robust" => static_twin(),
             program if self.package.is_none() => twin(program),
             program => program.into(),
         };
         let mut command = Command::new(program);
-        command.args(self.command.split(' ').skip(1).map(fill));
+        command.args(self.command.split(' ').skip(1).map(replaced));
         let used = Usage::of(UsageWho::RUSAGE_CHILDREN);
         command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
         let running = start(&mut command);
         wait_until(self.name, || converse(port));
-        Up { running, port, used }
+        RunningServer { running, port, used }
     }
 }
 
@@ -191,12 +191,12 @@ pub fn handler() -> PathBuf {
     root().join("target/performance/handler")
 }
 
-/// The robust server's twin without shared libraries, which prise has none of either.
+/// The C twin of robust, linked statically, as prise is.
 fn static_twin() -> PathBuf {
     root().join("target/performance/static-robust")
 }
 
-/// Build both.
+/// Build the handler and the static twin.
 pub fn build_programs() {
     build("benches/performance/handler.c", &handler());
     build("c/server/robust.c", &static_twin());
@@ -212,21 +212,22 @@ fn build(source: &str, to: &Path) {
     assert!(built.is_ok_and(|status| status.success()), "cc cannot build {source} without shared libraries");
 }
 
-/// A server that is up.
-pub struct Up {
+/// A server that runs.
+pub struct RunningServer {
     running: Running,
-    /// Where it listens.
+    /// The port it listens on.
     pub port: u16,
+    /// The usage of this process's earlier children.
     used: Usage,
 }
 
-impl Up {
+impl RunningServer {
     /// The process that was started.
     pub fn pid(&self) -> u32 {
         self.running.pid()
     }
 
-    /// End it once all its children have ended, and tell what all of them have used, from the start.
+    /// Stop it after all its children have ended. Returns what it and they have used.
     pub fn stop(mut self) -> Usage {
         wait_until("every child is reaped", || children(self.pid()).is_empty());
         self.running.signal(Signal::SIGTERM);

@@ -1,35 +1,38 @@
-//! Checks of what one client sees on the wire.
+//! Checks of what one client receives from the server.
 
 use std::time::{Duration, Instant};
 
 use crate::check::experiment::Experiment;
-use crate::check::verdict::{Cut, Outcome, fails, fails_since, fails_unless, holds, not_observable};
+use crate::check::verdict::{
+    EarlyExit, Outcome, fails, fails_because, fails_mended_by, holds, not_observable,
+};
 use crate::error::Error;
 use crate::subject::peer::{Answer, End, Peer};
 use crate::subject::system;
-use crate::subject::{Subject, pass};
+use crate::subject::{Subject, sleep};
 use crate::visible::visible_line;
 
-/// A pause that is long for the network of one machine, and short for a server that waits for more.
+/// The pause between two pieces of a message. It is long for a local connection, so the pieces arrive separately, and
+/// short for a server that waits for more.
 const BETWEEN_PIECES: Duration = Duration::from_millis(100);
 
-/// What a server has to do before it reads a piece takes no longer, but on a busy machine.
+/// The longest wait for a server to be ready to read. It is extended on a busy machine.
 const BEFORE_READ: Duration = Duration::from_secs(2);
 
-/// How long a server that closes by itself is given to do so.
-const SOON: Duration = Duration::from_millis(300);
+/// How long to wait for a server that closes, or answers, on its own.
+const UNPROMPTED: Duration = Duration::from_millis(300);
 
-const TOO_EARLY: &str = "no answer before the whole message has come";
+const TOO_EARLY: &str = "no answer before the whole message has arrived";
 
-/// A client that says the message is answered.
+/// A client that sends the message is answered.
 pub fn answers(experiment: &Experiment<'_>) -> Outcome {
     let server = experiment.start()?;
-    if server.port != server.asked {
+    if server.port != server.requested_port {
         return fails(
-            format!("it listens on port {}", server.asked),
+            format!("it listens on port {}", server.requested_port),
             format!(
                 "it listens on port {}, which is {} with its two bytes swapped",
-                server.port, server.asked
+                server.port, server.requested_port
             ),
         );
     }
@@ -47,41 +50,42 @@ pub fn answers(experiment: &Experiment<'_>) -> Outcome {
     }
 }
 
-/// Whether a client that says the message is answered, of which no more is said.
+/// Whether a client that sends the message is answered. This is for other checks, and reports nothing.
 pub fn is_answered(experiment: &Experiment<'_>) -> Result<bool, Error> {
     let server = experiment.start()?;
     Ok(experiment.serves(&server))
 }
 
-/// After the answer, and once the client has half-closed, there is an end, be other clients there or not.
+/// After the answer, and at the latest after the client's half-close, the client gets end of file, even while another
+/// client is connected.
 pub fn end_of_file(experiment: &Experiment<'_>) -> Outcome {
-    let unended = format!(
+    let no_end = format!(
         "neither data nor end of file for {:?}, though the client had half-closed",
         experiment.timeout()
     );
     let Ending { answered, rest, in_child } = ending(experiment, false)?;
     match rest.end {
-        // one that has the first client's socket closed by the second may pass for right, if both are there
-        End::Closed if ending(experiment, true)?.rest.end == End::Silence => fails_unless(
+        // with one client this server passes: only a second child inherits the first client's socket and keeps it open
+        End::Closed if ending(experiment, true)?.rest.end == End::Silence => fails_mended_by(
             "close(new_socket) in the parent right after fork(), before another child inherits it",
             "end of file after the answer, while another client is connected",
-            format!("{unended}; without the other client it comes"),
+            format!("{no_end}; without the other client, end of file comes"),
         ),
         End::Closed if answered => holds("end of file after the answer"),
         End::Closed => holds("end of file, and no answer before it"),
-        End::Reset => fails_unless(
+        End::Reset => fails_mended_by(
             "shutdown(sock, SHUT_WR), then read() to the end, and only then close()",
             "end of file after the answer",
             "the connection is reset",
         ),
         End::Flood => fails("end of file after the answer", rest.describe()),
-        End::Silence | End::Enough if answered && in_child => fails_since(
-            "a client that reads to the end of file waits for the server, and the server for the client",
+        End::Silence | End::Enough if answered && in_child => fails_because(
+            "a client that reads to the end of file waits for the server, and the server waits for the client",
             "shutdown(sock, SHUT_WR) or close(sock) once the answer is written, before the client hangs up",
             "end of file after the answer",
-            format!("{unended}: a child has the client's socket open"),
+            format!("{no_end}: a child has the client's socket open"),
         ),
-        End::Silence | End::Enough => fails("end of file after the answer", unended),
+        End::Silence | End::Enough => fails("end of file after the answer", no_end),
     }
 }
 
@@ -91,32 +95,33 @@ struct Ending {
     answered: bool,
     /// What came after the beginning of the answer.
     rest: Answer,
-    /// Whether a child still has the client's socket, where there is no end.
+    /// If no end of file came: whether a child still has the client's socket open.
     in_child: bool,
 }
 
-/// It says the message and waits for the end: perhaps while another is there, who came later and is silent.
-fn ending(experiment: &Experiment<'_>, beside_another: bool) -> Result<Ending, Cut> {
+/// A client sends the message and waits for end of file; with `beside_another`, while a second, silent client is
+/// connected.
+fn ending(experiment: &Experiment<'_>, beside_another: bool) -> Result<Ending, EarlyExit> {
     let server = experiment.start()?;
     let mut peer = experiment.dial(&server)?;
     let _other = if beside_another {
-        server.wait_until(SOON, || !server.is_at_rest());
-        let children = server.busy_children();
-        // one that serves a single client takes no other
-        let other = experiment.dial_patiently(&server).ok();
-        server.wait_until(SOON, || server.busy_children() > children);
+        server.wait_until(UNPROMPTED, || !server.is_idle());
+        let children = server.live_descendants();
+        // this may fail: the server may serve only one client at a time
+        let other = experiment.dial_quietly(&server).ok();
+        server.wait_until(UNPROMPTED, || server.live_descendants() > children);
         other
     } else {
         None
     };
     peer.send(experiment.message());
     let answered = !experiment.read_answer(&server, &mut peer).bytes.is_empty();
-    let mut rest = peer.read_until(SOON, |_| false);
+    let mut rest = peer.read_until(UNPROMPTED, |_| false);
     let mut in_child = false;
     if rest.end == End::Silence {
-        // asked while it is connected, which a half-closed one is not
+        // find the socket before the half-close: after it, the connection is no longer ESTABLISHED
         let socket = system::connected_sockets(server.port, peer.port());
-        // a server may wait for the client's own end
+        // a server may wait for the client to half-close first
         peer.half_close();
         experiment.step("client: shutdown(SHUT_WR)");
         rest = experiment.read_answer_to_end(&server, &mut peer);
@@ -125,40 +130,40 @@ fn ending(experiment: &Experiment<'_>, beside_another: bool) -> Result<Ending, C
     Ok(Ending { answered, rest, in_child })
 }
 
-/// Whether a child has one of these sockets open. Where no socket can be seen, a child that is still there is taken to.
+/// Whether a child has one of these sockets open. If the system does not show sockets, any child still running counts.
 fn a_child_has(server: &Subject, sockets: &[String]) -> bool {
     if sockets.is_empty() {
-        return !server.is_at_rest();
+        return !server.is_idle();
     }
-    server.descendants().iter().any(|process| system::has_open(process.pid, sockets))
+    server.descendants().iter().any(|process| system::has_any_open(process.pid, sockets))
 }
 
-/// A message that TCP brings in three pieces is one message.
+/// A message that arrives in three pieces gets one answer, after the last piece.
 pub fn pieces(experiment: &Experiment<'_>) -> Outcome {
     let server = experiment.start()?;
     if experiment.greets(&server) {
-        return not_observable("the server speaks before it is spoken to");
+        return not_observable("the server sends something before the client does");
     }
     let message = experiment.message();
     if message.len() < 3 {
-        return not_observable("the message is shorter than three bytes: --send a longer one");
+        return not_observable("the message is shorter than three bytes: give a longer one with --send");
     }
-    let mut peer = dial_and_let_it_read(experiment, &server)?;
+    let mut peer = dial_and_wait_for_read(experiment, &server)?;
     let ends = [message.len().min(6) / 3, message.len().min(6) * 2 / 3, message.len()];
     let mut sent = 0;
-    let mut came = Vec::new();
+    let mut received = Vec::new();
     let mut early = None;
     for end in ends {
-        // what is there already when the server comes to read is no piece of its own
+        // wait until the server has read the previous piece: otherwise one read() would return both
         server.wait_until(BEFORE_READ, || !server.has_work());
         if sent > 0 {
             let piece = peer.read_until(BETWEEN_PIECES, |_| false);
-            came.extend_from_slice(&piece.bytes);
+            received.extend_from_slice(&piece.bytes);
             let seen = || format!("{} after {sent} of {} bytes", piece.describe(), message.len());
             if piece.end != End::Silence {
                 return fails(TOO_EARLY, seen());
             }
-            if early.is_none() && experiment.is_answer(&came) {
+            if early.is_none() && experiment.is_answer(&received) {
                 early = Some(seen());
             }
         }
@@ -167,54 +172,56 @@ pub fn pieces(experiment: &Experiment<'_>) -> Outcome {
         sent = end;
     }
     if let Some(seen) = early {
-        let until_then = came.len();
+        let len_before = received.len();
         server.wait_until(BEFORE_READ, || !server.has_work());
-        peer.read_on(&mut came, SOON, |_| false);
-        // a server may send back what it makes of each byte, as it comes: then the pieces make up the whole
-        let streams = came.len() > until_then && came == answer_so_far(experiment, &server)?.1.bytes;
+        peer.read_on(&mut received, UNPROMPTED, |_| false);
+        // a server may answer each byte as it arrives: then the pieces together are the answer to the whole message
+        let streams = received.len() > len_before && received == answer_so_far(experiment, &server)?.1.bytes;
         return if streams {
-            holds("each piece was answered as it came, by a piece of the answer to the whole message")
+            holds(
+                "each piece was answered on arrival, and together these are the answer to the whole message",
+            )
         } else {
             fails(TOO_EARLY, seen)
         };
     }
-    let answer = experiment.read_answer_after(&server, &mut peer, came);
+    let answer = experiment.read_answer_after(&server, &mut peer, received);
     if experiment.is_answer(&answer.bytes) {
-        holds(format!("answered after all {sent} bytes, which came in three pieces"))
+        holds(format!("answered after all {sent} bytes, which were sent in three pieces"))
     } else {
         fails("an answer to a message in three pieces", answer.describe())
     }
 }
 
-/// A client whose server has done what it does before it reads, be it to sleep or to look a name up: that takes no
-/// longer than a whole answer.
-fn dial_and_let_it_read(experiment: &Experiment<'_>, server: &Subject) -> Result<Peer, Cut> {
+/// Connect a client, and wait until the server is ready to read. A server may first sleep or look up a name. That takes
+/// no longer than a whole answer, which is measured with another client.
+fn dial_and_wait_for_read(experiment: &Experiment<'_>, server: &Subject) -> Result<Peer, EarlyExit> {
     let begun = Instant::now();
     experiment.serves(server);
     let ready = begun.elapsed().min(BEFORE_READ);
     let peer = experiment.dial(server)?;
-    pass(ready);
+    sleep(ready);
     Ok(peer)
 }
 
-/// What has come when no more comes for a while, and the client, which may ask for the rest.
-fn answer_so_far(experiment: &Experiment<'_>, server: &Subject) -> Result<(Peer, Answer), Cut> {
+/// The answer until nothing more arrives for a while, and the client, which can read the rest later.
+fn answer_so_far(experiment: &Experiment<'_>, server: &Subject) -> Result<(Peer, Answer), EarlyExit> {
     let mut peer = experiment.dial(server)?;
     peer.send(experiment.message());
     let mut answer = experiment.read_answer(server, &mut peer);
-    answer.end = peer.read_on(&mut answer.bytes, SOON, |_| false);
+    answer.end = peer.read_on(&mut answer.bytes, UNPROMPTED, |_| false);
     Ok((peer, answer))
 }
 
 /// A client that has half-closed still gets its answer.
 pub fn half_close(experiment: &Experiment<'_>) -> Outcome {
     let server = experiment.start()?;
-    // the message and its end are there together, when the server comes to look
-    server.stop();
+    // suspend the server, so that it finds the message and end of file together
+    server.suspend();
     let mut peer = experiment.dial(&server)?;
     peer.send(experiment.message());
     peer.half_close();
-    server.go_on();
+    server.resume();
     experiment.step("client: write(); shutdown(SHUT_WR), while the server is stopped");
     let answer = experiment.read_answer(&server, &mut peer);
     if experiment.is_answer(&answer.bytes) {
@@ -224,9 +231,9 @@ pub fn half_close(experiment: &Experiment<'_>) -> Outcome {
     }
 }
 
-/// The answer to a client that half-closes only after it, and only where the server does not: one that does so before
-/// may lose it.
-fn whole_answer(experiment: &Experiment<'_>, server: &Subject) -> Result<Answer, Cut> {
+/// The whole answer to a client that half-closes only after the answer, and only if the server has not closed: some
+/// servers do not answer a client that half-closes earlier.
+fn whole_answer(experiment: &Experiment<'_>, server: &Subject) -> Result<Answer, EarlyExit> {
     let (mut peer, mut answer) = answer_so_far(experiment, server)?;
     if answer.end == End::Silence {
         peer.half_close();
@@ -240,22 +247,22 @@ fn whole_answer(experiment: &Experiment<'_>, server: &Subject) -> Result<Answer,
 /// The whole answer arrives, though the client sent more than the server wanted to read.
 pub fn delivers(experiment: &Experiment<'_>) -> Outcome {
     const SURPLUS: usize = 100_000;
-    // less than this the kernel takes at once
-    const ROOM: usize = 4096;
+    // the kernel accepts at least this many bytes in one write()
+    const ONE_WRITE: usize = 4096;
     let server = experiment.start()?;
     let whole = whole_answer(experiment, &server)?;
     if whole.bytes.is_empty() {
         return not_observable("no answer came");
     }
     if whole.end == End::Flood {
-        return not_observable("the answer has no end");
+        return not_observable("the answer never ends");
     }
     let mut peer = experiment.dial(&server)?;
     peer.send(&[experiment.message(), &vec![b'x'; SURPLUS]].concat());
     peer.half_close();
     experiment.step(format!("client: write() of the message and {SURPLUS} bytes more; shutdown(SHUT_WR)"));
-    // what a reset destroys is what has not been read when it comes
-    pass(Duration::from_millis(200));
+    // read late: a reset destroys only what the client has not read yet
+    sleep(Duration::from_millis(200));
     let answer = experiment.read_answer_to_end(&server, &mut peer);
     experiment.step(format!("client: read() gives {}", answer.describe()));
     let hangs = answer.end == End::Silence && answer.bytes.is_empty();
@@ -263,10 +270,10 @@ pub fn delivers(experiment: &Experiment<'_>) -> Outcome {
         return fails(format!("{} bytes, then end of file", whole.bytes.len()), answer.describe());
     }
     let is_part = answer.bytes.len() < whole.bytes.len() && whole.bytes.starts_with(&answer.bytes);
-    if is_part && answer.bytes.len() >= ROOM {
-        return fails_since(
-            "write() to a socket may take less than it is given, and returns how much it has taken",
-            "write() again what is left, until all is written",
+    if is_part && answer.bytes.len() >= ONE_WRITE {
+        return fails_because(
+            "write() to a socket may accept only a part of the bytes, and returns how many it accepted",
+            "call write() again for the rest, until everything is written",
             format!(
                 "{} bytes, as before, to a client that waits a moment before it reads",
                 whole.bytes.len()
@@ -275,12 +282,12 @@ pub fn delivers(experiment: &Experiment<'_>) -> Outcome {
         );
     }
     if !experiment.is_answer(&answer.bytes) {
-        return not_observable(format!("to so much it answers otherwise: {}", answer.describe()));
+        return not_observable(format!("its answer to so many bytes is different: {}", answer.describe()));
     }
     holds(answer.describe())
 }
 
-/// What follows the answer's text is not the server's memory.
+/// The bytes after the text of the answer are not data from the server's memory.
 pub fn own_memory(experiment: &Experiment<'_>) -> Outcome {
     let server = experiment.start()?;
     let answer = whole_answer(experiment, &server)?;
@@ -289,21 +296,21 @@ pub fn own_memory(experiment: &Experiment<'_>) -> Outcome {
     }
     let text = answer.bytes.iter().position(|&byte| byte == 0).unwrap_or(answer.bytes.len());
     let after = &answer.bytes[text..];
-    let begins = after.iter().position(|&byte| byte != 0);
+    let first_data = after.iter().position(|&byte| byte != 0);
     let came_from_client = |tail: &[u8]| experiment.message().windows(tail.len()).any(|part| part == tail);
-    match begins {
+    match first_data {
         _ if experiment.expected().contains(&0) => {
-            not_observable("a right answer has a NUL in it: it is no text")
+            not_observable("--expect has a NUL in it, so the answer is not text")
         }
         Some(n) if came_from_client(&after[n..]) => {
-            not_observable("what follows the NUL is what the client has sent")
+            not_observable("the bytes after the NUL are bytes that the client sent")
         }
-        None => holds(format!("nothing but NULs after the {text} bytes of text")),
+        None => holds(format!("only NULs after the {text} bytes of text")),
         Some(n) if after[n..].len() < 3 => holds(format!("{} bytes in all", answer.bytes.len())),
         Some(n) => {
             let seen = visible_line(&after[n..after.len().min(n + 60)]);
             fails(
-                "an answer that ends with its text, or in NULs",
+                "an answer that ends after its text, or has only NULs after it",
                 format!("after its text and a NUL the answer goes on: \"{seen}\""),
             )
         }

@@ -1,4 +1,4 @@
-//! What a check has at hand: a fresh server, clients for it, and the message that they send.
+//! What a check works with: a fresh server, clients, and the message that they send.
 
 use std::cell::{Cell, RefCell};
 use std::io;
@@ -11,57 +11,57 @@ use nix::errno::Errno;
 use nix::poll::{PollFd, PollFlags, poll};
 
 use crate::check::options::{Format, Options};
-use crate::check::verdict::{Cut, Failure, Outcome, Verdict};
+use crate::check::verdict::{EarlyExit, Failure, Outcome, Verdict};
 use crate::error::{Error, perror, strerror};
 use crate::ffi;
-use crate::stdio::{aside, say};
+use crate::stdio::{say, say_on_stderr};
 use crate::subject::peer::{Answer, End, Peer};
 use crate::subject::port;
 use crate::subject::system::{self, in_time_wait};
-use crate::subject::{Grace, Subject, wait_until};
+use crate::subject::{ExtraTime, Subject, wait_until};
 
-/// How long TCP keeps a closed connection, and a little more.
+/// A little longer than the 60 seconds for which Linux keeps a connection in TIME_WAIT.
 const TIME_WAIT: Duration = Duration::from_secs(65);
 
-/// What a check has at hand.
+/// What one check works with.
 pub struct Experiment<'a> {
     options: &'a Options,
-    /// What was done, step by step, in C notation.
+    /// The steps done so far; calls are written as in C.
     steps: RefCell<Vec<String>>,
-    /// Whether a client that says its message is answered as expected, once that is known.
+    /// Whether a client gets the expected answer; `None` until that is known.
     pub answered: Cell<Option<bool>>,
-    /// How a server has ended that had no reason to.
-    ended: Rc<Cell<Option<ExitStatus>>>,
+    /// The status of a server that exited without being told to.
+    unexpected_exit: Rc<Cell<Option<ExitStatus>>>,
 }
 
 impl<'a> Experiment<'a> {
-    /// For one check.
+    /// An experiment for one check.
     pub fn new(options: &'a Options) -> Experiment<'a> {
         let steps = RefCell::new(Vec::new());
-        Experiment { options, steps, answered: Cell::new(None), ended: Rc::default() }
+        Experiment { options, steps, answered: Cell::new(None), unexpected_exit: Rc::default() }
     }
 
-    /// One more, with steps of its own.
+    /// Another experiment with the same options and its own steps.
     pub fn another(&self) -> Experiment<'a> {
         Experiment::new(self.options)
     }
 
-    /// Whether another check fails, of a server of its own, so that what looks like this one's mistake is that one's.
+    /// Whether another check fails too, with a server of its own. If so, what this check saw is that other mistake.
     pub fn also_fails(&self, check: fn(&Experiment<'_>) -> Outcome) -> Result<bool, Error> {
         match check(&self.another()) {
-            Ok(verdict) | Err(Cut::Found(verdict)) => Ok(verdict.failure().is_some()),
-            Err(Cut::Trouble(error)) => Err(error),
+            Ok(verdict) | Err(EarlyExit::Verdict(verdict)) => Ok(verdict.failure().is_some()),
+            Err(EarlyExit::Error(error)) => Err(error),
         }
     }
 
-    /// Keep a step, and print it if that is asked.
+    /// Record a step, and print it with --verbose.
     pub fn step(&self, step: impl Into<String>) {
         let step = step.into();
         match self.options.format {
             _ if !self.options.verbose => {}
             Format::Human => say!("        {step}\n"),
-            // what reads the findings does not want them
-            Format::Tap | Format::Json => aside(format_args!("        {step}")),
+            // on stderr: the program that reads the findings on stdout does not expect steps there
+            Format::Tap | Format::Json => say_on_stderr(format_args!("        {step}")),
         }
         self.steps.borrow_mut().push(step);
     }
@@ -71,9 +71,9 @@ impl<'a> Experiment<'a> {
         self.steps.borrow().clone()
     }
 
-    /// How a server has ended that had no reason to, if one has.
-    pub fn ended(&self) -> Option<ExitStatus> {
-        self.ended.get()
+    /// The status of a server that exited without being told to, if one did.
+    pub fn unexpected_exit(&self) -> Option<ExitStatus> {
+        self.unexpected_exit.get()
     }
 
     /// How long the server is given for an answer.
@@ -81,64 +81,66 @@ impl<'a> Experiment<'a> {
         self.options.timeout
     }
 
-    /// What a client says.
+    /// The message that a client sends.
     pub fn message(&self) -> &[u8] {
         self.options.send()
     }
 
-    /// The port that the server will be told.
+    /// The port for the next server.
     pub fn free_port(&self) -> u16 {
-        self.options.port.unwrap_or_else(port::free)
+        self.options.port.unwrap_or_else(port::find_free)
     }
 
-    /// Start the server afresh, silent, and wait until it listens.
+    /// Start a fresh server, with stdout on /dev/null, and wait until it listens.
     pub fn start(&self) -> Result<Subject, Error> {
-        self.start_printing_to(Stdio::null())
+        self.start_with_stdout(Stdio::null())
     }
 
-    /// The same, of a server whose process is to be looked at, signalled, or traced.
-    pub fn start_in_sight(&self) -> Result<Subject, Cut> {
+    /// Start a fresh server for a check that inspects, signals or traces its process.
+    pub fn start_visible(&self) -> Result<Subject, EarlyExit> {
         let server = self.start()?;
         if server.is_hidden() {
-            let why = "it cannot be seen which process listens: its /proc/PID/fd is not to be read";
-            return Err(Cut::Found(Verdict::NotObservable(why.into())));
+            let why = "the system does not show which process listens: its /proc/PID/fd cannot be read";
+            return Err(EarlyExit::Verdict(Verdict::NotObservable(why.into())));
         }
         Ok(server)
     }
 
-    /// The same, with its stdout there.
-    pub fn start_printing_to(&self, stdout: Stdio) -> Result<Subject, Error> {
+    /// Start a fresh server with this stdout, and wait until it listens.
+    pub fn start_with_stdout(&self, stdout: Stdio) -> Result<Subject, Error> {
         if let Some(port) = self.options.port {
-            // the check before has ended its server
+            // the server of the previous check was killed: wait until its socket is closed
             if !wait_until(Duration::from_secs(5), || !system::listens(port)) {
                 let other = format!("something else listens on port {port}");
                 return Err(self.interrupted().unwrap_or(Error::NotStarted(other)));
             }
-            // a server that does not set SO_REUSEADDR is not to fail every check for that
+            // otherwise a server that does not set SO_REUSEADDR would fail every check, instead of only `restarts`
             wait_until(TIME_WAIT, || !in_time_wait(port));
         }
         self.start_on(self.free_port(), stdout)
     }
 
-    /// The same, on a port.
+    /// Start a fresh server on this port and with this stdout, and wait until it listens.
     pub fn start_on(&self, port: u16, stdout: Stdio) -> Result<Subject, Error> {
         let mut subject = self.spawn(port, stdout, Stdio::null())?;
-        // what starts a server in the background and ends may end a moment after the server listens
+        // a command that starts a server in the background and exits may exit a moment after the server listens
         let listens = subject.wait_listening(self.timeout())
             && !wait_until(Duration::from_millis(30), || subject.ended().is_some());
         if !listens {
             return Err(self.interrupted().unwrap_or(Error::NotStarted(self.why_not_started(&mut subject))));
         }
-        if !subject.get_to_know() {
-            let other =
-                format!("process {} is another user's, whom this one may not examine, nor end", subject.pid);
+        if !subject.find_server_process() {
+            let other = format!(
+                "process {} belongs to another user: this user may neither examine nor end it",
+                subject.pid
+            );
             return Err(Error::NotStarted(other));
         }
-        subject.must_not_end(&self.ended);
+        subject.report_unexpected_exit_to(&self.unexpected_exit);
         Ok(subject)
     }
 
-    /// Start the server and do not wait.
+    /// Start the server, without waiting until it listens.
     pub fn spawn(&self, port: u16, stdout: Stdio, stderr: Stdio) -> Result<Subject, Error> {
         self.step(format!("start the server on port {port}"));
         Subject::spawn(&self.options.server, port, stdout, stderr).map_err(|error| {
@@ -152,7 +154,7 @@ impl<'a> Experiment<'a> {
         match subject.ended() {
             Some(status) if status.success() => {
                 format!(
-                    "it has ended ({status}): what puts itself in the background has an option against that"
+                    "it has ended ({status}): if it puts itself in the background, use its option for the foreground"
                 )
             }
             Some(status) => format!("it ended before it listened on port {} ({status})", subject.port),
@@ -164,57 +166,58 @@ impl<'a> Experiment<'a> {
         }
     }
 
-    /// The error to end with, once Ctrl-C has asked for it.
+    /// The error to return after Ctrl-C or another stop signal, if there was one.
     pub fn interrupted(&self) -> Option<Error> {
         ffi::stop_asked().map(Error::Stopped)
     }
 
-    /// Connect a client. That it cannot connect is a verdict, for a check that gets no further.
-    pub fn dial(&self, subject: &Subject) -> Result<Peer, Cut> {
+    /// Connect a client. If it cannot connect, the check ends early and fails.
+    pub fn dial(&self, subject: &Subject) -> Result<Peer, EarlyExit> {
         self.step("client: socket(); connect()");
         let refused = Failure::new("a connection", "connect() failed");
-        self.dial_patiently(subject).map_err(|_| Cut::Found(Verdict::Fails(refused)))
+        self.dial_quietly(subject).map_err(|_| EarlyExit::Verdict(Verdict::Fails(refused)))
     }
 
-    /// The same, without a step. On a busy machine the backlog may be full for longer.
-    pub fn dial_patiently(&self, subject: &Subject) -> io::Result<Peer> {
-        let grace = Grace::of(subject, self.timeout());
+    /// Connect a client without recording a step. It gets extra time: on a busy machine, the backlog may stay full for
+    /// longer.
+    pub fn dial_quietly(&self, subject: &Subject) -> io::Result<Peer> {
+        let extra = ExtraTime::of(subject, self.timeout());
         loop {
             match Peer::dial(subject.port, self.timeout()) {
-                Err(error) if error.kind() == io::ErrorKind::TimedOut && grace.goes_on() => {}
-                dialled => return dialled,
+                Err(error) if error.kind() == io::ErrorKind::TimedOut && extra.is_granted() => {}
+                result => return result,
             }
         }
     }
 
-    /// Whether these bytes are the beginning of a right answer.
+    /// Whether these bytes begin as a correct answer does.
     pub fn is_answer(&self, bytes: &[u8]) -> bool {
         bytes.starts_with(self.options.expect())
     }
 
-    /// How a right answer begins.
+    /// How a correct answer begins.
     pub fn expected(&self) -> &[u8] {
         self.options.expect()
     }
 
-    /// Wait for the beginning of an answer.
+    /// Wait until enough of an answer has arrived to judge it.
     pub fn read_answer(&self, subject: &Subject, peer: &mut Peer) -> Answer {
         self.read_answer_after(subject, peer, Vec::new())
     }
 
-    /// The same, of which some has come already.
-    pub fn read_answer_after(&self, subject: &Subject, peer: &mut Peer, came: Vec<u8>) -> Answer {
-        let answer = self.read_until(subject, peer, came, |bytes| self.is_enough(bytes));
+    /// Like [`Experiment::read_answer`], when some bytes have already been received.
+    pub fn read_answer_after(&self, subject: &Subject, peer: &mut Peer, received: Vec<u8>) -> Answer {
+        let answer = self.read_until(subject, peer, received, |bytes| self.is_enough(bytes));
         self.step(format!("client: read() gives {}", answer.describe()));
         answer
     }
 
-    /// The same, without a step.
+    /// Like [`Experiment::read_answer`], without recording a step.
     pub fn read_answer_quietly(&self, subject: &Subject, peer: &mut Peer) -> Answer {
         self.read_until(subject, peer, Vec::new(), |bytes| self.is_enough(bytes))
     }
 
-    /// Whether so much has come that it can be told from a wrong answer.
+    /// Whether there are enough bytes to tell a correct answer from a wrong one.
     fn is_enough(&self, bytes: &[u8]) -> bool {
         bytes.len() >= self.options.expect().len().max(1)
     }
@@ -228,19 +231,19 @@ impl<'a> Experiment<'a> {
         &self,
         subject: &Subject,
         peer: &mut Peer,
-        mut came: Vec<u8>,
+        mut received: Vec<u8>,
         enough: impl Fn(&[u8]) -> bool,
     ) -> Answer {
-        let grace = Grace::of(subject, self.timeout());
+        let extra = ExtraTime::of(subject, self.timeout());
         loop {
-            let end = peer.read_on(&mut came, self.timeout(), &enough);
-            if end != End::Silence || !grace.goes_on() {
-                return Answer { bytes: came, end };
+            let end = peer.read_on(&mut received, self.timeout(), &enough);
+            if end != End::Silence || !extra.is_granted() {
+                return Answer { bytes: received, end };
             }
         }
     }
 
-    /// A client that says its message and hears the answer.
+    /// Connect a client that sends its message and reads the answer. `None`: it cannot connect.
     pub fn converse(&self, subject: &Subject) -> Option<Answer> {
         let mut peer = self.dial(subject).ok()?;
         self.step(format!("client: write() of {} bytes", self.message().len()));
@@ -248,38 +251,38 @@ impl<'a> Experiment<'a> {
         Some(self.read_answer(subject, &mut peer))
     }
 
-    /// Whether the next client is served.
+    /// Whether a new client gets the expected answer.
     pub fn serves(&self, subject: &Subject) -> bool {
         self.converse(subject).is_some_and(|answer| self.is_answer(&answer.bytes))
     }
 
-    /// Whether the server speaks before it is spoken to.
+    /// Whether the server sends something before the client does.
     pub fn greets(&self, subject: &Subject) -> bool {
         let Ok(mut peer) = self.dial(subject) else { return false };
         !peer.read_until(Duration::from_millis(300), |bytes| !bytes.is_empty()).bytes.is_empty()
     }
 }
 
-/// What the server says on stdout and stderr when it does not start. The pipe bounds it.
-pub fn last_words(options: &Options) -> Result<String, Error> {
+/// What the server prints on stdout and stderr when it fails to start. At most 1000 bytes of it are returned.
+pub fn startup_output(options: &Options) -> Result<String, Error> {
     let (mut reader, writer) = io::pipe().map_err(|error| io_error("pipe", &error))?;
     let copy = writer.try_clone().map_err(|error| io_error("dup", &error))?;
-    let port = options.port.unwrap_or_else(port::free);
+    let port = options.port.unwrap_or_else(port::find_free);
     let mut subject = Experiment::new(options).spawn(port, writer.into(), copy.into())?;
     subject.wait_listening(Duration::from_secs(1));
     drop(subject);
-    // what could not be ended may still have the other end, and say nothing
-    let mut said = [PollFd::new(reader.as_fd(), PollFlags::POLLIN)];
-    if poll(&mut said, 100u8) != Ok(1) {
+    // poll first: a process that could not be killed may still have the pipe open, and print nothing
+    let mut fds = [PollFd::new(reader.as_fd(), PollFlags::POLLIN)];
+    if poll(&mut fds, 100u8) != Ok(1) {
         return Ok(String::new());
     }
-    let mut words = vec![0; 1000];
-    let n = io::Read::read(&mut reader, &mut words).unwrap_or(0);
-    words.truncate(n);
-    Ok(String::from_utf8_lossy(&words).trim().to_string())
+    let mut output = vec![0; 1000];
+    let n = io::Read::read(&mut reader, &mut output).unwrap_or(0);
+    output.truncate(n);
+    Ok(String::from_utf8_lossy(&output).trim().to_string())
 }
 
-/// An error of the standard library, as perror says it.
+/// Convert an error of the standard library, to print it as perror does.
 pub fn io_error(what: &'static str, error: &io::Error) -> Error {
     perror(what)(Errno::from_raw(error.raw_os_error().unwrap_or(libc::EIO)))
 }

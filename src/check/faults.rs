@@ -1,5 +1,5 @@
-//! What `--faults` does: a call of the parent or of a child fails with an errno, once, three times in a row,
-//! and for ever until it is released. Which do stands in [`crate::check::matrix`].
+//! The checks of `--faults`: a call of the parent or of a child fails with an errno, first once, then three times in a
+//! row and, for shortages and lasting errors, then every time for a second. [`crate::check::matrix`] lists the calls.
 
 use std::time::{Duration, Instant};
 
@@ -9,68 +9,68 @@ use crate::check::processes::{
 };
 use crate::check::shortage::out_of_descriptors;
 use crate::check::strace::{NO_STRACE, Strace, Times};
-use crate::check::verdict::{Cut, Failure, Outcome, Verdict, holds, not_observable};
+use crate::check::verdict::{EarlyExit, Failure, Outcome, Verdict, holds, not_observable};
 use crate::subject::peer::Peer;
 use crate::subject::system::{self, Process};
 use crate::subject::{Subject, wait_until};
 
-/// How long a call fails that fails for ever.
+/// How long a call fails with [`Times::ForEver`].
 const FOR_EVER: Duration = Duration::from_secs(1);
 
-/// How long a client waits that need not be answered.
-const PATIENCE: Duration = Duration::from_millis(300);
+/// How long a client waits if it may get no answer.
+const SHORT_WAIT: Duration = Duration::from_millis(300);
 
-/// Failing calls a second: a server that waits 2 ms between two tries makes fewer, and one that spins makes
-/// some thousands, on a busy machine too.
-const SPINNING: f64 = 1000.0;
-/// What a server may open once, such as a log for errors, is no descriptor lost for each.
-const KEPT: usize = 2;
+/// A server with more failing calls per second and thread than this is spinning. A server that waits 2 ms before each
+/// retry makes fewer; one that spins makes thousands, even on a busy machine.
+const SPIN_RATE: f64 = 1000.0;
+/// The number of additional descriptors that a server may keep open, such as a log for errors.
+const MAY_KEEP: usize = 2;
 
-/// A line of the matrix.
+/// A fault: a line of the matrix.
 pub struct Fault {
     /// The process whose call fails.
-    pub whose: Whose,
+    pub role: Role,
     /// The call.
     pub call: &'static Call,
-    /// What it fails with.
+    /// The errno that it fails with.
     pub errno: &'static str,
-    /// How often.
+    /// How often it fails; the fault is tried once for each entry.
     pub times: &'static [Times],
 }
 
-/// A call that fails, and what the report says of it.
+/// A call that can fail, and what the report says about it.
 pub struct Call {
-    /// As strace takes them; `?` where not all systems have it.
+    /// The system calls, in strace's notation: `?` before a call that not every system has.
     pub syscalls: &'static str,
-    /// Why it matters, in a sentence.
+    /// Why it matters, in one sentence.
     pub why: &'static str,
-    /// What mends it.
+    /// How to mend a server that fails.
     pub mend: &'static str,
-    /// Where to read more.
+    /// The manual pages to read.
     pub page: &'static str,
 }
 
 impl Call {
-    /// close() is different: strace makes it fail by not making it, so the descriptor stays open.
+    /// close() is special: strace makes it fail by skipping it, so the descriptor stays open.
     fn is_close(&self) -> bool {
         self.syscalls == "close"
     }
 }
 
-/// Whose call fails.
+/// The role of the process whose call fails.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Whose {
-    /// The parent's, which accepts.
+pub enum Role {
+    /// The parent, which accepts clients.
     Parent,
-    /// A child's, which serves a client.
+    /// A child, which serves a client.
     Child,
 }
 
-/// How a server has met a call that fails.
-struct Met {
-    /// How many times it did.
+/// What happened while a call failed.
+struct Observation {
+    /// The number of calls that failed.
     calls: usize,
-    /// What was seen of a server that tries again and again.
+    /// If the server was spinning, what was seen.
     spins: Option<String>,
 }
 
@@ -85,90 +85,91 @@ impl Times {
 }
 
 impl Fault {
-    /// One server meets the fault once, three times, for ever.
+    /// Inject the fault into one server, for each entry of `times`, and check that it recovers each time.
     pub fn inject(&self, experiment: &Experiment<'_>) -> Outcome {
-        let mut server = experiment.start_in_sight()?;
-        // what it opens for its first client, or starts, it may keep
+        let mut server = experiment.start_visible()?;
+        // it may keep descriptors and processes that it opens or starts for its first client
         experiment.serves(&server);
-        server.settle();
+        server.update_idle_processes();
         let Some(descriptors) = settled_descriptors(&server, None) else {
             return not_observable("the descriptors of a process cannot be listed on this system");
         };
-        // one that leaves zombies without any fault has a check of its own for that; and whoever is told that it has no
-        // child may believe it
+        // do not look for zombies if the server leaves some without any fault, which no-zombies reports, nor after
+        // ECHILD, which tells the server that it has no child
         let reaps = self.errno != "ECHILD" && left_zombies(experiment, &server).is_none();
-        let mut met = Vec::new();
+        let mut failed_calls = Vec::new();
         for &times in self.times {
-            let Met { calls, spins } = self.meet(experiment, &mut server, times)?;
+            let Observation { calls, spins } = self.serve_with_fault(experiment, &mut server, times)?;
             if let Some(seen) = spins {
                 drop(server);
-                return self.spins(experiment, times, seen);
+                return self.spin_verdict(experiment, times, seen);
             }
             if calls > 0 {
-                met.push(calls);
+                failed_calls.push(calls);
             }
-            self.aftermath(experiment, &mut server, times)?;
-            // a close() that is made to fail is not made
+            self.check_recovery(experiment, &mut server, times)?;
+            // a close() that strace made fail has left its descriptor open
             if !self.call.is_close()
                 && let Some(now) = descriptors_left(experiment, &server, descriptors)
             {
                 drop(server);
-                return self.loses_descriptors(experiment, times, descriptors, now);
+                return self.descriptor_verdict(experiment, times, descriptors, now);
             }
             if calls > 0
                 && reaps
                 && let Some(zombies) = left_zombies(experiment, &server)
             {
                 drop(server);
-                return self.leaves_zombies(experiment, times, zombies);
+                return self.zombie_verdict(experiment, times, zombies);
             }
         }
-        match met.as_slice() {
-            [] => not_observable(format!("{} never makes that call", self.who())),
-            met => {
-                let met: Vec<String> = met.iter().map(usize::to_string).collect();
-                holds(format!("served the next client after {} failing calls", met.join(", then ")))
+        match failed_calls.as_slice() {
+            [] => not_observable(format!("{} never makes that call", self.process())),
+            counts => {
+                let counts: Vec<String> = counts.iter().map(usize::to_string).collect();
+                holds(format!("served the next client after {} failing calls", counts.join(", then ")))
             }
         }
     }
 
-    fn who(&self) -> &'static str {
-        match self.whose {
-            Whose::Parent => "the parent",
-            Whose::Child => "a child",
+    fn process(&self) -> &'static str {
+        match self.role {
+            Role::Parent => "the parent",
+            Role::Child => "a child",
         }
     }
 
-    fn fails(&self, times: Times, expected: &str, seen: String) -> Cut {
+    fn fails(&self, times: Times, expected: &str, seen: String) -> EarlyExit {
         let expected = format!("{} {}: {expected}", self.errno, times.words());
-        Cut::Found(Verdict::Fails(Failure::new(expected, seen)))
+        EarlyExit::Verdict(Verdict::Fails(Failure::new(expected, seen)))
     }
 
-    /// It tries again at once. A descriptor that is kept in reserve makes room where one is missing, and none where
-    /// accept() is made to fail.
-    fn spins(&self, experiment: &Experiment<'_>, times: Times, seen: String) -> Outcome {
+    /// The verdict on a server that spins. With EMFILE and ENFILE, a real shortage is tried too: a server may keep a
+    /// descriptor in reserve and close it to accept the client, which does not help when strace makes accept() fail.
+    fn spin_verdict(&self, experiment: &Experiment<'_>, times: Times, seen: String) -> Outcome {
         if ["EMFILE", "ENFILE"].contains(&self.errno) {
             match out_of_descriptors(&experiment.another()) {
                 Ok(Verdict::Holds(_)) => {
-                    return not_observable("it tries again at once, but waits when descriptors do run out");
+                    return not_observable("it retries at once, but waits when descriptors really run out");
                 }
-                Err(Cut::Trouble(error)) => return Err(error.into()),
+                Err(EarlyExit::Error(error)) => return Err(error.into()),
                 _ => {}
             }
         }
-        Err(self.fails(times, "it waits before it tries again", seen))
+        Err(self.fails(times, "it waits before it retries", seen))
     }
 
-    /// It has zombies afterwards, which it may have without any fault as well, once some of its children end together.
-    fn leaves_zombies(&self, experiment: &Experiment<'_>, times: Times, zombies: usize) -> Outcome {
+    /// The verdict on a server that has zombies afterwards: it may also leave some without any fault, when several
+    /// children end together.
+    fn zombie_verdict(&self, experiment: &Experiment<'_>, times: Times, zombies: usize) -> Outcome {
         if experiment.also_fails(no_zombies)? {
-            return not_observable("it leaves zombies without any fault, too");
+            return not_observable("it also leaves zombies without any fault");
         }
         Err(self.fails(times, "no zombie", format!("{zombies} zombies")))
     }
 
-    /// It has more descriptors afterwards, which it may have without any fault as well.
-    fn loses_descriptors(
+    /// The verdict on a server that has more descriptors afterwards: it may also lose some without any fault.
+    fn descriptor_verdict(
         &self,
         experiment: &Experiment<'_>,
         times: Times,
@@ -176,29 +177,34 @@ impl Fault {
         now: usize,
     ) -> Outcome {
         if experiment.also_fails(keeps_descriptors)? {
-            return not_observable("it loses descriptors without any fault, too");
+            return not_observable("it also loses descriptors without any fault");
         }
         Err(self.fails(times, &format!("{before} descriptors"), format!("{now} descriptors")))
     }
 
-    /// Let the call fail while clients come.
-    fn meet(&self, experiment: &Experiment<'_>, server: &mut Subject, times: Times) -> Result<Met, Cut> {
-        let (target, client) = match self.whose {
-            Whose::Parent => (server.pid, None),
-            Whose::Child => match child_of_a_client(experiment, server)? {
+    /// Make the call fail while clients connect.
+    fn serve_with_fault(
+        &self,
+        experiment: &Experiment<'_>,
+        server: &mut Subject,
+        times: Times,
+    ) -> Result<Observation, EarlyExit> {
+        let (target, client) = match self.role {
+            Role::Parent => (server.pid, None),
+            Role::Child => match child_serving_client(experiment, server)? {
                 Some((child, client)) => (child, Some(client)),
-                None => return unobservable("no process of its own serves a client"),
+                None => return unobservable("no separate process serves a client"),
             },
         };
-        // each tries again for itself
+        // each thread retries on its own
         let threads = system::threads(target).len() as f64;
         let Some(strace) = Strace::attach(server, target, self.call.syscalls, self.errno, times) else {
             return unobservable(NO_STRACE);
         };
         experiment.step(format!(
-            "strace: {} of {} gives {}, {}",
+            "strace: {} of {} fails with {}, {}",
             self.call.syscalls,
-            self.who(),
+            self.process(),
             self.errno,
             times.words()
         ));
@@ -208,11 +214,11 @@ impl Fault {
             Some(mut client) => {
                 client.send(experiment.message());
                 client.half_close();
-                client.read_until(PATIENCE, |_| false);
+                client.read_until(SHORT_WAIT, |_| false);
                 drop(client);
-                server.wait_until(PATIENCE, || server.is_at_rest());
+                server.wait_until(SHORT_WAIT, || server.is_idle());
             }
-            None => (0..4).for_each(|_| a_client_comes(experiment, server)),
+            None => (0..4).for_each(|_| connect_client(experiment, server)),
         }
         if times == Times::ForEver {
             wait_until(FOR_EVER.saturating_sub(begun.elapsed()), || server.ended().is_some());
@@ -220,35 +226,40 @@ impl Fault {
         let ticks = system::cpu_ticks(target).unwrap_or(ticks).saturating_sub(ticks);
         let seconds = begun.elapsed().as_secs_f64();
         let calls = strace.detach();
-        let again_and_again = !self.call.is_close() && calls as f64 > SPINNING * threads * seconds;
+        let again_and_again = !self.call.is_close() && calls as f64 > SPIN_RATE * threads * seconds;
         let spins = (times == Times::ForEver && again_and_again)
             .then(|| format!("{calls} failing calls and {} ms of CPU in {seconds:.1} s", ticks * 10));
-        Ok(Met { calls, spins })
+        Ok(Observation { calls, spins })
     }
 
-    /// What must be so once the call succeeds again.
-    fn aftermath(&self, experiment: &Experiment<'_>, server: &mut Subject, times: Times) -> Result<(), Cut> {
+    /// Check that the server works again, once the call succeeds again.
+    fn check_recovery(
+        &self,
+        experiment: &Experiment<'_>,
+        server: &mut Subject,
+        times: Times,
+    ) -> Result<(), EarlyExit> {
         if let Some(status) = server.ended() {
-            server.may_end();
-            return Err(self.fails(times, "the server goes on", format!("it has ended: {status}")));
+            server.expect_exit();
+            return Err(self.fails(times, "the server keeps running", format!("it has ended: {status}")));
         }
         let serves = experiment.serves(server);
         if self.call.is_close() {
-            // a close() that is made to fail is not made, and whoever waits for the end of file waits on
+            // strace skipped close(), so the socket is still open, and its peer may wait for end of file without end
             return if serves {
                 Ok(())
             } else {
-                unobservable("it waits for an end that no close() has made")
+                unobservable("it waits for an end of file, which the skipped close() did not send")
             };
         }
         if !serves {
             return Err(self.fails(times, "the next client is served", "no answer".into()));
         }
-        // after ECHILD it may think its children gone, and start others
-        if self.errno != "ECHILD" && !server.wait_until(experiment.timeout(), || server.is_at_rest()) {
+        // after ECHILD it may believe that its children are gone, and start others
+        if self.errno != "ECHILD" && !server.wait_until(experiment.timeout(), || server.is_idle()) {
             let seen = format!(
-                "{} of its processes are there after {:?}",
-                server.busy_children(),
+                "{} of its processes are still running after {:?}",
+                server.live_descendants(),
                 experiment.timeout()
             );
             return Err(self.fails(times, "a child ends once its client is gone", seen));
@@ -257,9 +268,10 @@ impl Fault {
     }
 }
 
-/// How many descriptors it has for good, if that is too many. Some are closed by a clock, or when the next client comes.
+/// The number of descriptors that the server keeps open, if there are too many. Some servers close them only after a
+/// timer, or when the next client connects: this waits for both.
 fn descriptors_left(experiment: &Experiment<'_>, server: &Subject, before: usize) -> Option<usize> {
-    let many = |now: &usize| *now > before + KEPT;
+    let many = |now: &usize| *now > before + MAY_KEEP;
     settled_descriptors(server, Some(before)).filter(many)?;
     experiment.serves(server);
     server
@@ -267,35 +279,39 @@ fn descriptors_left(experiment: &Experiment<'_>, server: &Subject, before: usize
     system::descriptors(server.pid).filter(many)
 }
 
-fn unobservable<T>(why: &str) -> Result<T, Cut> {
-    Err(Cut::Found(Verdict::NotObservable(why.into())))
+fn unobservable<T>(why: &str) -> Result<T, EarlyExit> {
+    Err(EarlyExit::Verdict(Verdict::NotObservable(why.into())))
 }
 
-/// A client that is not sure of an answer.
-fn a_client_comes(experiment: &Experiment<'_>, server: &Subject) {
-    if let Ok(mut client) = Peer::dial(server.port, PATIENCE) {
+/// Connect a client that may get no answer.
+fn connect_client(experiment: &Experiment<'_>, server: &Subject) {
+    if let Ok(mut client) = Peer::dial(server.port, SHORT_WAIT) {
         client.send(experiment.message());
-        client.read_until(PATIENCE, |bytes| experiment.is_answer(bytes));
+        client.read_until(SHORT_WAIT, |bytes| experiment.is_answer(bytes));
     }
 }
 
-/// A silent client, and the process that serves it and nobody else.
-fn child_of_a_client(experiment: &Experiment<'_>, server: &Subject) -> Result<Option<(i32, Peer)>, Cut> {
+/// Connect a silent client, and find the process that serves it. `None`: no process serves only this client.
+fn child_serving_client(
+    experiment: &Experiment<'_>,
+    server: &Subject,
+) -> Result<Option<(i32, Peer)>, EarlyExit> {
     let before = server.descendants();
     let client = experiment.dial(server)?;
-    let whose = || {
+    let find_child = || {
         let all = server.descendants();
         let is_new = |process: &&Process| before.iter().all(|old| old.pid != process.pid);
-        // one that was there before, where some are kept in reserve: a newcomer is then the next in reserve
+        // look first for the process that has the client's socket: a server with a pool of children may use an old one,
+        // and start a new one for the pool
         let socket = system::connected_sockets(server.port, client.port());
-        let has_it = |process: &&Process| system::has_open(process.pid, &socket);
-        let its = all.iter().find(has_it).or_else(|| all.iter().find(is_new)).cloned();
-        // asleep: it waits for its client, whatever it had to do or to execute before that
-        its.filter(|process| process.state == 'S')
+        let has_socket = |process: &&Process| system::has_any_open(process.pid, &socket);
+        let found = all.iter().find(has_socket).or_else(|| all.iter().find(is_new)).cloned();
+        // asleep: it has finished its preparations, such as exec, and waits for its client
+        found.filter(|process| process.state == 'S')
     };
     let mut child = None;
     server.wait_until(Duration::from_secs(1), || {
-        child = whose();
+        child = find_child();
         child.is_some()
     });
     Ok(child.map(|child| (child.pid, client)))

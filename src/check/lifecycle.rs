@@ -1,4 +1,4 @@
-//! Checks of how the server begins and ends, and of what it says meanwhile.
+//! Checks of how the server starts and stops, and of its log.
 
 use std::fs::File;
 use std::io::Read;
@@ -15,25 +15,25 @@ use nix::sys::socket::{
 };
 
 use crate::check::experiment::{Experiment, io_error};
-use crate::check::verdict::{Outcome, fails, fails_unless, holds, not_observable};
+use crate::check::verdict::{Outcome, fails, fails_mended_by, holds, not_observable};
 use crate::error::{Error, perror};
 use crate::subject::system;
-use crate::subject::{Subject, pass, wait_until};
+use crate::subject::{Subject, sleep, wait_until};
 use crate::visible::visible_line;
 
-/// Told to end while a child is at work, it ends, and so does the child with its client.
+/// SIGTERM while a child serves a client ends the server, and the child ends when its client has gone.
 pub fn stops(experiment: &Experiment<'_>) -> Outcome {
-    let server = experiment.start_in_sight()?;
+    let server = experiment.start_visible()?;
     let sockets = system::listening_sockets(server.port);
     let mut client = experiment.dial(&server)?;
-    server.wait_until(Duration::from_millis(300), || !server.is_at_rest());
+    server.wait_until(Duration::from_millis(300), || !server.is_idle());
     experiment.step("server: kill(SIGTERM), while a client is connected");
     server.signal(Signal::SIGTERM);
     let at_once = server.wait_until(Duration::from_secs(1), || server.is_gone());
-    // while its last clients are served, the next server may begin
-    let free = || !system::listens(server.port);
-    let given_up = || system::listening_sockets(server.port).iter().all(|socket| !sockets.contains(socket));
-    let kept = at_once && !server.wait_until(Duration::from_millis(300), given_up);
+    let port_free = || !system::listens(server.port);
+    // the port must be free at once, not only after the last clients: another server may start then
+    let closed = || system::listening_sockets(server.port).iter().all(|socket| !sockets.contains(socket));
+    let kept_open = at_once && !server.wait_until(Duration::from_millis(300), closed);
     client.send(experiment.message());
     client.half_close();
     experiment.read_answer(&server, &mut client);
@@ -41,86 +41,95 @@ pub fn stops(experiment: &Experiment<'_>) -> Outcome {
     if !server.wait_until(experiment.timeout(), || server.is_gone()) {
         return fails(
             "SIGTERM ends the server",
-            format!("it is still there after {:?}", experiment.timeout()),
+            format!("it is still running after {:?}", experiment.timeout()),
         );
     }
-    if is_started_again(&server, &sockets) {
-        experiment.step("it is started again: kill(SIGTERM) to the process that does that");
+    if is_restarted(&server, &sockets) {
+        experiment.step("its supervisor starts it again: kill(SIGTERM) to the supervisor");
         server.signal_leader(Signal::SIGTERM);
-        return if server.wait_until(experiment.timeout(), || server.ended().is_some() && free()) {
-            holds("it is started again, until who does that is told to end, too: then the port is free")
+        return if server.wait_until(experiment.timeout(), || server.ended().is_some() && port_free()) {
+            holds(
+                "its supervisor starts it again; SIGTERM ends the supervisor too, and then the port is free",
+            )
         } else {
             fails(
-                "SIGTERM ends who starts it again, too",
-                format!("it listens after {:?}", experiment.timeout()),
+                "SIGTERM also ends the supervisor that starts it again, and the port is free",
+                format!("it still listens after {:?}", experiment.timeout()),
             )
         };
     }
-    // what a script has started beside it is not its own to end
-    if !server.wait_until(experiment.timeout(), || server.is_at_rest()) {
-        let seen =
-            format!("{} of its processes are there after {:?}", server.busy_children(), experiment.timeout());
+    // processes that a script started besides the server are among its idle ones, and need not end
+    if !server.wait_until(experiment.timeout(), || server.is_idle()) {
+        let seen = format!(
+            "{} of its processes are still running after {:?}",
+            server.live_descendants(),
+            experiment.timeout()
+        );
         let expected = "its children end once their clients are gone";
-        return if free() {
+        return if port_free() {
             fails(expected, seen)
         } else {
-            fails_unless(
-                "_exit() at the end of the child, which must not come back to accept()",
+            fails_mended_by(
+                "_exit() at the end of the child, which must not return to accept()",
                 expected,
                 format!("{seen}, and accept clients"),
             )
         };
     }
-    if kept || !server.wait_until(experiment.timeout(), free) {
-        return fails_unless(
-            "close(socket_desc) in the child after fork(); what execs: FD_CLOEXEC, or SOCK_CLOEXEC",
-            "its port is free once it has ended, though a child is still at work",
-            "the child has the listening socket open, and nobody accepts there",
+    if kept_open || !server.wait_until(experiment.timeout(), port_free) {
+        return fails_mended_by(
+            "close(socket_desc) in the child after fork(); if the child execs: FD_CLOEXEC or SOCK_CLOEXEC",
+            "its port is free once it has ended, although a child still serves a client",
+            "the child has the listening socket open, and no process accepts clients",
         );
     }
     holds("the server and its child are gone, and the port is free")
 }
 
-/// Whether the server has ended and another listens in its place, since its supervisor has seen to that.
-fn is_started_again(server: &Subject, before: &[String]) -> bool {
+/// Whether a supervisor has started the server again: another socket listens on the port.
+fn is_restarted(server: &Subject, before: &[String]) -> bool {
     let another = || system::listening_sockets(server.port).iter().any(|socket| !before.contains(socket));
     server.wait_until(Duration::from_secs(1), || !server.is_supervised() || another());
     server.is_supervised() && another()
 }
 
-/// Having served, the server can be started again at once on its port.
+/// After it has served clients, the server can be restarted at once on its port.
 pub fn restarts(experiment: &Experiment<'_>) -> Outcome {
     let server = experiment.start()?;
     let mut client = experiment.dial(&server)?;
     client.send(experiment.message());
     experiment.read_answer(&server, &mut client);
-    // a server that ends with unread bytes resets, and only an end in order leaves TIME_WAIT
+    // the silent client has sent nothing that could be left unread: its connection is closed without a reset, which
+    // leaves it in TIME_WAIT
     let silent = experiment.dial(&server)?;
     server.wait_until(Duration::from_millis(300), || !server.has_work());
-    let port = server.asked;
+    let port = server.requested_port;
     server.signal(Signal::SIGTERM);
     server.wait_until(Duration::from_millis(300), || server.is_gone());
     drop(server);
-    // the server's side was the first to close, and goes into TIME_WAIT
-    client.close_in_order();
-    silent.close_in_order();
-    let waits = wait_until(Duration::from_millis(300), || system::in_time_wait(port));
-    experiment.step("the server is ended while a client is connected, and is started again");
+    // the server's side closed first, so it goes into TIME_WAIT
+    client.close_normally();
+    silent.close_normally();
+    let in_time_wait = wait_until(Duration::from_millis(300), || system::in_time_wait(port));
+    experiment.step("the server is ended while a client is connected, and started again");
     match experiment.start_on(port, Stdio::null()) {
-        Ok(_) if !waits => not_observable("it leaves no connection in TIME_WAIT, which could keep its port"),
+        Ok(_) if !in_time_wait => {
+            not_observable("it leaves no connection in TIME_WAIT that could keep its port busy")
+        }
         Ok(_) => holds(format!("listens on port {port} again at once, with a connection in TIME_WAIT")),
         Err(Error::NotStarted(why)) => fails("the server listens again at once", why),
         Err(error) => Err(error.into()),
     }
 }
 
-/// Its port taken, it ends and its exit status says so; or it waits, and serves once the port is free.
+/// If its port is taken, the server ends with an exit status other than 0, or it waits, and serves once the port is
+/// free.
 pub fn port_taken(experiment: &Experiment<'_>) -> Outcome {
     let port = experiment.free_port();
     let Ok(holder) = TcpListener::bind(("0.0.0.0", port)) else {
-        return not_observable(format!("port {port} cannot be had"));
+        return not_observable(format!("the examiner cannot take port {port}"));
     };
-    // a server of IPv6 alone is in nobody's way otherwise; no IPv6, no such server
+    // also take the port for IPv6, in case the server listens only there; without IPv6 there is no such server
     let holder = (holder, hold_v6(port).ok());
     experiment.step(format!("another server listens on port {port}"));
     let mut server = experiment.spawn(port, Stdio::null(), Stdio::null())?;
@@ -135,19 +144,19 @@ pub fn port_taken(experiment: &Experiment<'_>) -> Outcome {
     }
     drop(holder);
     if server.wait_listening(experiment.timeout()) && experiment.serves(&server) {
-        return holds("it waited until the port was free, and served");
+        return holds("it waited until the port was free, and then served");
     }
     fails(
         expected,
         format!(
-            "it is there after {:?}, has used {} ms of CPU, and serves nobody on that port",
+            "it is still running after {:?}, has used {} ms of CPU, and serves nobody on that port",
             experiment.timeout(),
             ticks * 10
         ),
     )
 }
 
-/// Take a port of IPv6 alone.
+/// Listen on a port for IPv6 only.
 fn hold_v6(port: u16) -> nix::Result<OwnedFd> {
     let holder = socket(AddressFamily::Inet6, SockType::Stream, SockFlag::empty(), None)?;
     fcntl(&holder, FcntlArg::F_SETFD(FdFlag::FD_CLOEXEC))?;
@@ -157,7 +166,7 @@ fn hold_v6(port: u16) -> nix::Result<OwnedFd> {
     Ok(holder)
 }
 
-/// With stdout redirected, nothing is printed more often than on a terminal.
+/// With stdout redirected to a pipe, no line is printed more often than on a terminal.
 pub fn log_once(experiment: &Experiment<'_>) -> Outcome {
     let mut on_terminal = log_on_terminal(experiment)?;
     let begun = Instant::now();
@@ -166,23 +175,24 @@ pub fn log_once(experiment: &Experiment<'_>) -> Outcome {
     if on_terminal.is_empty() && on_pipe.is_empty() {
         return not_observable("it prints nothing on stdout");
     }
-    let mut repeated = more_often(&on_pipe, &on_terminal);
+    let mut repeated = find_repeated(&on_pipe, &on_terminal);
     if repeated.is_some() {
-        // what a clock has the server say comes as often as it happens: on a terminal too, and without any client
+        // the server may print this line periodically: run it on a terminal again, and without clients
         on_terminal = log_on_terminal(experiment)?;
         let idle = log_on_pipe(experiment, &mut |_, server, _| {
             server.wait_until(took, || server.ended().is_some());
         })?;
-        let clockwork = |line: &String| 2 * alike(&on_pipe, line) <= 3 * alike(&idle, line) + 2;
-        repeated = more_often(&on_pipe, &on_terminal).filter(|line| !clockwork(line));
+        let periodic =
+            |line: &String| 2 * count_similar(&on_pipe, line) <= 3 * count_similar(&idle, line) + 2;
+        repeated = find_repeated(&on_pipe, &on_terminal).filter(|line| !periodic(line));
     }
     let flood = |lines: &[String]| lines.iter().map(String::len).sum::<usize>() > FLOOD;
     if repeated.is_some() && (flood(&on_pipe) || flood(&on_terminal)) {
-        return not_observable("it prints more than a terminal takes at once");
+        return not_observable("it prints more than a terminal buffers");
     }
     match repeated {
         None => holds(format!(
-            "{} lines on a terminal, {} on a pipe, none of them more often",
+            "{} lines on a terminal, {} on a pipe, and none more often on the pipe",
             on_terminal.len(),
             on_pipe.len()
         )),
@@ -191,69 +201,71 @@ pub fn log_once(experiment: &Experiment<'_>) -> Outcome {
             format!(
                 "\"{}\" {} times for 3 clients, {} on a terminal",
                 visible_line(&line.as_bytes()[..line.len().min(100)]),
-                alike(&on_pipe, &line),
-                alike(&on_terminal, &line)
+                count_similar(&on_pipe, &line),
+                count_similar(&on_terminal, &line)
             ),
         ),
     }
 }
 
-/// How often a line comes.
-fn same(lines: &[String], line: &str) -> usize {
+/// How often this exact line appears.
+fn count_identical(lines: &[String], line: &str) -> usize {
     lines.iter().filter(|one| *one == line).count()
 }
 
-/// The same, where a time, a port or a count makes no other line of it.
-fn alike(lines: &[String], line: &str) -> usize {
+/// How often this line appears, if different numbers in it, such as a time, a port or a count, are ignored.
+fn count_similar(lines: &[String], line: &str) -> usize {
     let wanted = without_numbers(line);
     lines.iter().filter(|one| without_numbers(one) == wanted).count()
 }
 
-/// A line that comes more often here than there, and more than once. What fork() has copied is the same to the byte;
-/// what has a time in it is another line each time, here as there. A line that never came there proves nothing: a server
-/// may word it otherwise on a terminal.
-fn more_often(here: &[String], there: &[String]) -> Option<String> {
-    let more = |line: &&String| {
-        let said = alike(there, line);
-        said > 0 && same(here, line) > same(there, line).max(1) && alike(here, line) > said
+/// Find a line that appears more often on the pipe than on the terminal, and more than once. Copies that fork() makes
+/// are identical, byte for byte. The line must also appear more often when numbers are ignored: a line with a time is
+/// different each time. And it must appear on the terminal: a server may print different lines there.
+fn find_repeated(on_pipe: &[String], on_terminal: &[String]) -> Option<String> {
+    let is_repeated = |line: &&String| {
+        let similar = count_similar(on_terminal, line);
+        similar > 0
+            && count_identical(on_pipe, line) > count_identical(on_terminal, line).max(1)
+            && count_similar(on_pipe, line) > similar
     };
-    here.iter().find(more).cloned()
+    on_pipe.iter().find(is_repeated).cloned()
 }
 
-/// More than a terminal keeps for its reader.
+/// More bytes than this may not fit in a terminal's buffer.
 const FLOOD: usize = 2000;
 
 fn log_on_terminal(experiment: &Experiment<'_>) -> Result<Vec<String>, Error> {
     let terminal = openpty(None, None).map_err(perror("openpty"))?;
-    log_of(experiment, File::from(terminal.master), terminal.slave.into(), &mut serve_three)
+    capture_log(experiment, File::from(terminal.master), terminal.slave.into(), &mut serve_three)
 }
 
-fn log_on_pipe(experiment: &Experiment<'_>, while_it: While) -> Result<Vec<String>, Error> {
+fn log_on_pipe(experiment: &Experiment<'_>, scenario: Scenario) -> Result<Vec<String>, Error> {
     let (reader, writer) = std::io::pipe().map_err(|error| io_error("pipe", &error))?;
-    log_of(experiment, File::from(OwnedFd::from(reader)), writer.into(), while_it)
+    capture_log(experiment, File::from(OwnedFd::from(reader)), writer.into(), scenario)
 }
 
-/// What happens while a server is listened to; what it prints is to be read now and then.
-type While<'a> = &'a mut dyn FnMut(&Experiment<'_>, &Subject, &mut dyn FnMut());
+/// What happens while the server's output is captured. It calls its last argument now and then, to read the output.
+type Scenario<'a> = &'a mut dyn FnMut(&Experiment<'_>, &Subject, &mut dyn FnMut());
 
-/// What the server prints while something happens, line by line.
-fn log_of(
+/// The lines that the server prints during a scenario.
+fn capture_log(
     experiment: &Experiment<'_>,
     reader: File,
     stdout: Stdio,
-    while_it: While,
+    scenario: Scenario,
 ) -> Result<Vec<String>, Error> {
     fcntl(&reader, FcntlArg::F_SETFL(OFlag::O_NONBLOCK)).map_err(perror("fcntl"))?;
-    let server = experiment.start_printing_to(stdout)?;
+    let server = experiment.start_with_stdout(stdout)?;
     let mut printed = Vec::new();
-    while_it(experiment, &server, &mut || drain(&reader, &mut printed));
+    scenario(experiment, &server, &mut || drain(&reader, &mut printed));
     server.signal(Signal::SIGTERM);
-    pass(Duration::from_millis(300));
+    sleep(Duration::from_millis(300));
     drain(&reader, &mut printed);
     drop(server);
     drain(&reader, &mut printed);
     let text = without_colours(&String::from_utf8_lossy(&printed)).replace('\r', "");
-    // lines without a word, such as a blank one, may come as they please
+    // ignore lines without any letter or digit, such as blank ones
     Ok(text
         .lines()
         .filter(|line| line.bytes().any(|byte| byte.is_ascii_alphanumeric()))
@@ -261,21 +273,21 @@ fn log_of(
         .collect())
 }
 
-/// Three clients come, one after the other.
+/// Three clients connect, one after the other.
 fn serve_three(experiment: &Experiment<'_>, server: &Subject, read: &mut dyn FnMut()) {
     for _ in 0..3 {
         experiment.serves(server);
-        // a server that logs how many clients it has logs the same each time, if they come one by one
-        server.wait_until(Duration::from_millis(500), || server.is_at_rest() && server.zombies() == 0);
+        // wait until the client's child is reaped, so that a server that logs its number of clients logs the same one
+        server.wait_until(Duration::from_millis(500), || server.is_idle() && server.zombies() == 0);
         read();
     }
-    server.wait_until(Duration::from_secs(3), || server.is_at_rest());
-    // it may have to say that its last child has ended
+    server.wait_until(Duration::from_secs(3), || server.is_idle());
+    // wait until it has reaped its last child, which it may log
     server.wait_until(Duration::from_millis(500), || server.zombies() == 0);
     server.wait_until(Duration::from_millis(500), || !server.has_work());
 }
 
-/// A line with each number in it as `N`.
+/// The line with each number replaced by `N`.
 fn without_numbers(line: &str) -> String {
     let mut text = String::with_capacity(line.len());
     for c in line.chars() {
@@ -288,7 +300,7 @@ fn without_numbers(line: &str) -> String {
     text
 }
 
-/// A text without what colours it on a terminal, ESC [ … m and its like.
+/// The text without terminal control sequences, such as colours: ESC [ … m.
 fn without_colours(text: &str) -> String {
     let mut parts = text.split("\x1b[");
     let first = parts.next().unwrap_or_default().to_string();
@@ -299,7 +311,7 @@ fn without_colours(text: &str) -> String {
 
 fn drain(mut reader: &File, printed: &mut Vec<u8>) {
     let mut piece = [0; 4096];
-    // a server that floods its log is not read to the end of it
+    // stop at a million bytes: a server may print without end
     while let Ok(n @ 1..) = reader.read(&mut piece) {
         if printed.len() < 1_000_000 {
             printed.extend_from_slice(&piece[..n]);

@@ -1,33 +1,33 @@
-//! The list of checks. Adding one is a function in the file of its family, and an entry here.
+//! The list of checks. To add one, write its function in the file of its subject, and add an entry here.
 
 use crate::check::experiment::Experiment;
 use crate::check::verdict::Outcome;
 use crate::check::{conversation, lifecycle, processes, shortage, trouble};
 
-/// A check: what it is called, what it claims, and why that matters.
+/// A check.
 pub struct Check {
-    /// What `--only` calls it.
+    /// Its name, for `--only`.
     pub name: &'static str,
-    /// What a right server does.
+    /// What a correct server does.
     pub claim: &'static str,
-    /// Why it matters, in a sentence.
+    /// Why it matters, in one sentence.
     pub why: &'static str,
-    /// The call or flag that mends it.
+    /// How to mend a server that fails: the call or the flag.
     pub mend: &'static str,
-    /// Where to read more.
+    /// The manual pages to read.
     pub page: &'static str,
-    /// Whether it says nothing of a server that does not answer as expected.
+    /// Whether the check makes sense only for a server that answers as expected.
     pub(super) needs_answer: bool,
     pub(super) run: fn(&Experiment<'_>) -> Outcome,
 }
 
-/// All checks, in the order in which they are made: the conversation first, the rest stands on it.
+/// All checks, in the order in which they run. `answers` comes first because the others depend on it.
 pub const CHECKS: &[Check] = &[
     Check {
         name: "answers",
         claim: "answers a client",
-        why: "everything else stands on it",
-        mend: "write() to the socket that accept() returned; htons() the port; see --send and --expect",
+        why: "all other checks depend on it",
+        mend: "write() to the socket that accept() returned; use htons() for the port; see --send and --expect",
         page: "accept(2), htons(3)",
         needs_answer: false,
         run: conversation::answers,
@@ -44,7 +44,7 @@ pub const CHECKS: &[Check] = &[
     Check {
         name: "no-zombies",
         claim: "leaves no zombie after a burst",
-        why: "signals coalesce: one SIGCHLD may stand for many children, and the process table fills",
+        why: "signals coalesce: one SIGCHLD may stand for many children, and zombies fill the process table",
         mend: "in the SIGCHLD handler: while (waitpid(-1, NULL, WNOHANG) > 0);",
         page: "waitpid(2)",
         needs_answer: false,
@@ -62,7 +62,7 @@ pub const CHECKS: &[Check] = &[
     Check {
         name: "descriptors",
         claim: "keeps its descriptor count",
-        why: "a descriptor lost for each client is a server that stops at the limit",
+        why: "a server that loses a descriptor for each client stops at the descriptor limit",
         mend: "close(new_socket) in the parent after fork()",
         page: "close(2), getrlimit(2)",
         needs_answer: true,
@@ -71,8 +71,8 @@ pub const CHECKS: &[Check] = &[
     Check {
         name: "keeps-serving",
         claim: "serves client after client",
-        why: "what each client costs for good, a slot or a descriptor, ends the service after so many",
-        mend: "count in the parent, where waitpid() says that a child has ended: memory is not shared",
+        why: "if each client takes a slot or a descriptor for good, the server runs out of them",
+        mend: "count ended children in the parent, when waitpid() returns one: fork() does not share memory",
         page: "fork(2), waitpid(2)",
         needs_answer: true,
         run: processes::keeps_serving,
@@ -80,7 +80,7 @@ pub const CHECKS: &[Check] = &[
     Check {
         name: "interrupted-calls",
         claim: "survives interrupted calls",
-        why: "a signal makes a waiting call return EINTR, which is no reason to end",
+        why: "a signal makes a blocked call fail with EINTR, which is no reason to end",
         mend: "sigaction() with SA_RESTART, and retry when errno is EINTR",
         page: "signal(7)",
         needs_answer: true,
@@ -89,8 +89,8 @@ pub const CHECKS: &[Check] = &[
     Check {
         name: "reset-client",
         claim: "survives a client that resets",
-        why: "a write to a reset connection raises SIGPIPE, which ends a process",
-        mend: "signal(SIGPIPE, SIG_IGN), and look at what read() and write() return",
+        why: "a write to a reset connection raises SIGPIPE, which kills the process by default",
+        mend: "signal(SIGPIPE, SIG_IGN), and check what read() and write() return",
         page: "write(2), signal(7)",
         needs_answer: true,
         run: trouble::reset_client,
@@ -98,8 +98,8 @@ pub const CHECKS: &[Check] = &[
     Check {
         name: "vanished-client",
         claim: "survives a client that vanishes before accept",
-        why: "accept() may fail with ECONNABORTED, or give a socket that is dead already",
-        mend: "go on when accept() fails; signal(SIGPIPE, SIG_IGN)",
+        why: "accept() may fail with ECONNABORTED, or return a socket that is already reset",
+        mend: "continue when accept() fails; signal(SIGPIPE, SIG_IGN)",
         page: "accept(2)",
         needs_answer: true,
         run: trouble::vanished_client,
@@ -107,8 +107,8 @@ pub const CHECKS: &[Check] = &[
     Check {
         name: "pieces",
         claim: "reads a message that comes in pieces",
-        why: "TCP is a stream: one write() of the client may take many read()s of the server",
-        mend: "read() in a loop until the message is whole, by its length or its last byte",
+        why: "TCP is a stream: one write() of the client may need many read()s of the server",
+        mend: "read() in a loop until the message is complete, by its length or its last byte",
         page: "read(2), tcp(7)",
         needs_answer: true,
         run: conversation::pieces,
@@ -116,8 +116,8 @@ pub const CHECKS: &[Check] = &[
     Check {
         name: "half-close",
         claim: "answers after a half-close",
-        why: "a client that has said everything may close its half, and still read",
-        mend: "take read() returning 0 for the end of the message, and not of the client",
+        why: "a client may shut down its sending side after the message, and still read the answer",
+        mend: "when read() returns 0: the message has ended, but the client may still be there",
         page: "shutdown(2)",
         needs_answer: true,
         run: conversation::half_close,
@@ -125,7 +125,7 @@ pub const CHECKS: &[Check] = &[
     Check {
         name: "delivers",
         claim: "delivers everything it wrote",
-        why: "to close a socket with unread input resets the connection, and the answer may be lost",
+        why: "closing a socket with unread input resets the connection, and the answer may be lost",
         mend: "shutdown(sock, SHUT_WR), then read() to the end, then close()",
         page: "shutdown(2), RFC 1122 4.2.2.13",
         needs_answer: false,
@@ -134,9 +134,9 @@ pub const CHECKS: &[Check] = &[
     Check {
         name: "own-memory",
         claim: "sends none of its own memory",
-        why: "bytes behind a string are whatever the program keeps there: keys, other clients' data",
-        mend: "write() as many bytes as the answer has: strlen(), not the size of a longer buffer \
-               (of an answer that is no text, say so: --expect 'ok\\0')",
+        why: "the bytes after a string can be any data of the program: keys, other clients' data",
+        mend: "write() only as many bytes as the answer has: strlen(), not the size of a longer buffer \
+               (if the answer is not text, use --expect 'ok\\0')",
         page: "write(2)",
         needs_answer: false,
         run: conversation::own_memory,
@@ -144,7 +144,7 @@ pub const CHECKS: &[Check] = &[
     Check {
         name: "log-once",
         claim: "does not repeat its log when redirected",
-        why: "stdio keeps back what goes to a pipe or a file, and fork() copies what it keeps",
+        why: "stdio buffers output to a pipe or a file, and fork() copies the buffer",
         mend: "fflush(stdout) before fork(), and _exit() in the child",
         page: "fflush(3), _exit(2)",
         needs_answer: true,
@@ -153,8 +153,8 @@ pub const CHECKS: &[Check] = &[
     Check {
         name: "fork-fails",
         claim: "survives fork failing",
-        why: "fork() gives -1 when there are too many processes, which passes",
-        mend: "when fork() is -1: close that client, wait a moment, go on",
+        why: "fork() returns -1 when there are too many processes, which is temporary",
+        mend: "when fork() returns -1: close that client's socket, wait a moment, continue",
         page: "fork(2)",
         needs_answer: true,
         run: shortage::fork_fails,
@@ -162,8 +162,8 @@ pub const CHECKS: &[Check] = &[
     Check {
         name: "out-of-descriptors",
         claim: "survives running out of descriptors, without spinning",
-        why: "accept() gives EMFILE at once, again and again, while clients wait",
-        mend: "when accept() fails: wait a moment, go on",
+        why: "while clients wait, accept() fails with EMFILE at once, again and again",
+        mend: "when accept() fails: wait a moment, continue",
         page: "accept(2)",
         needs_answer: true,
         run: shortage::out_of_descriptors,
@@ -171,7 +171,7 @@ pub const CHECKS: &[Check] = &[
     Check {
         name: "stops",
         claim: "stops cleanly with a child at work",
-        why: "a service that is stopped must be gone, and its port free",
+        why: "after a stop, the server must be gone and its port free",
         mend: "let SIGTERM end the parent; let a child end with its client",
         page: "signal(7), close(2), fcntl(2)",
         needs_answer: false,
@@ -180,8 +180,8 @@ pub const CHECKS: &[Check] = &[
     Check {
         name: "idle-clients",
         claim: "holds a thousand idle clients",
-        why: "silent clients cost a process each, and must not cost the next client its turn",
-        mend: "no fixed table of clients; no select(), which ends at descriptor 1023; or let its own limit be higher",
+        why: "each silent client has a process, but must not keep the next client from being served",
+        mend: "no fixed table of clients; no select(), which stops at descriptor 1023; a higher limit, if it has one",
         page: "select(2), getrlimit(2)",
         needs_answer: true,
         run: processes::thousand_idle,
@@ -189,7 +189,7 @@ pub const CHECKS: &[Check] = &[
     Check {
         name: "restarts",
         claim: "restarts at once",
-        why: "connections in TIME_WAIT keep the port for a minute from a server that does not ask for it",
+        why: "without SO_REUSEADDR, connections in TIME_WAIT keep the port busy for a minute",
         mend: "setsockopt(SO_REUSEADDR) before bind()",
         page: "socket(7)",
         needs_answer: false,
@@ -197,9 +197,9 @@ pub const CHECKS: &[Check] = &[
     },
     Check {
         name: "port-taken",
-        claim: "says by its exit status that its port is taken",
-        why: "a server that goes on when bind() has failed looks alive, and serves nobody",
-        mend: "when socket(), bind() or listen() is -1: perror(), exit(1)",
+        claim: "reports by its exit status that its port is taken",
+        why: "a server that continues after bind() failed looks alive, but serves nobody",
+        mend: "when socket(), bind() or listen() returns -1: perror(), exit(1)",
         page: "bind(2), listen(2)",
         needs_answer: false,
         run: lifecycle::port_taken,

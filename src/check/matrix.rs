@@ -1,82 +1,82 @@
-//! The matrix of `--faults`. Adding a fault is a line in [`FAULTS`].
+//! The faults of `--faults`. To add one, add a line to [`FAULTS`].
 
-use crate::check::faults::{Call, Fault, Whose};
+use crate::check::faults::{Call, Fault, Role};
 use crate::check::list::Check;
 use crate::check::strace::{FORK, Times};
 
 const ACCEPT: Call = Call {
     syscalls: "?accept,?accept4",
-    why: "what keeps one accept() from succeeding passes, and the clients behind it wait",
-    mend: "when accept() fails: go on; if what is missing is a descriptor or memory, wait a moment first",
+    why: "the cause of a failed accept() is temporary, and other clients are waiting",
+    mend: "when accept() fails: continue; if descriptors or memory ran out, wait a moment first",
     page: "accept(2)",
 };
 const FORKS: Call = Call {
     syscalls: FORK,
-    why: "a system that is out of processes or memory has some again soon",
-    mend: "when fork() is -1: close that client, wait a moment, go on",
+    why: "a shortage of processes or memory is temporary",
+    mend: "when fork() returns -1: close that client's socket, wait a moment, continue",
     page: "fork(2)",
 };
 const READ: Call = Call {
     syscalls: "read,recvfrom,recvmsg,readv",
-    why: "a connection that breaks is the end of one client, not of the server",
-    mend: "when read() is -1: again if errno is EINTR, else end this child with _exit()",
+    why: "a broken connection must end only one client, not the server",
+    mend: "when read() returns -1: retry if errno is EINTR, otherwise end this child with _exit()",
     page: "read(2)",
 };
-/// The parent may read a pipe that its own handlers write to, or speak with clients itself.
+/// read() in the parent: it may read a pipe that its own signal handlers write to, or talk to clients itself.
 const PARENT_READ: Call = Call {
     syscalls: READ.syscalls,
-    why: "what the parent reads may fail once, and its other clients are still there",
-    mend: "when read() is -1: again if errno is EINTR, else close that descriptor, and go on",
+    why: "a failed read() in the parent must not end the service for the other clients",
+    mend: "when read() returns -1: retry if errno is EINTR, otherwise close that descriptor and continue",
     page: READ.page,
 };
 const WRITE: Call = Call {
     syscalls: "write,sendto,sendmsg,writev",
-    why: "an answer or a line of the log that cannot be written is lost, and no more than that",
-    mend: "when write() is -1: again if errno is EINTR, else give up that answer or that line",
+    why: "a failed write() must lose one answer or one log line, and nothing else",
+    mend: "when write() returns -1: retry if errno is EINTR, otherwise give up that answer or that line",
     page: "write(2)",
 };
 const CLOSE: Call = Call {
     syscalls: "close",
-    why: "close() may say what went wrong earlier; the descriptor is gone all the same",
-    mend: "do not end the server when close() fails, and do not try again",
+    why: "close() may report an earlier error, but the descriptor is closed anyway",
+    mend: "when close() fails: do not end the server, and do not call close() again",
     page: "close(2)",
 };
 const WAIT: Call = Call {
     syscalls: "?waitpid,wait4,waitid",
     why: "a wait() that fails must neither end the server nor let it forget its children",
-    mend: "leave the waitpid() loop when it gives -1; the next SIGCHLD enters it again",
+    mend: "leave the waitpid() loop when it returns -1; the next SIGCHLD starts it again",
     page: "waitpid(2)",
 };
 const POLL: Call = Call {
     syscalls: "?poll,?ppoll,?select,?pselect6,?epoll_wait,?epoll_pwait,?epoll_pwait2",
-    why: "every signal interrupts poll() and its kin, whatever SA_RESTART says",
-    mend: "when poll() is -1: again; if errno is not EINTR, wait a moment first",
+    why: "a signal handler interrupts poll(), select() and epoll_wait() even with SA_RESTART",
+    mend: "when poll() returns -1: call it again; if errno is not EINTR, wait a moment first",
     page: "poll(2), signal(7)",
 };
-/// epoll_wait() has no such errno.
+/// For ENOMEM, which epoll_wait() never returns.
 const POLL_ALONE: Call = Call {
     syscalls: "?poll,?ppoll,?select,?pselect6",
-    why: "a system that is out of memory has some again soon, and what was waited for has not come",
-    mend: "when poll() is -1: wait a moment, then again",
+    why: "a shortage of memory is temporary, and poll() has not reported any event",
+    mend: "when poll() returns -1: wait a moment, then call it again",
     ..POLL
 };
 
-/// A signal, or one client's trouble: over before it comes again for ever.
+/// For an interruption or a problem with one client: in reality, it never repeats without end.
 const PASSING: &[Times] = &[Times::Once, Times::Thrice];
-/// A shortage, or something broken.
+/// For a shortage or a lasting error, which can repeat for a long time.
 const LASTING: &[Times] = &[Times::Once, Times::Thrice, Times::ForEver];
 
 macro_rules! fault {
-    ($whose:ident $who:literal $what:literal $call:ident $errno:literal $times:ident) => {
+    ($role:ident $process:literal $what:literal $call:ident $errno:literal $times:ident) => {
         Check {
-            name: concat!($who, ":", $what, "=", $errno),
-            claim: concat!("survives ", $errno, " of ", $what, "() in the ", $who),
+            name: concat!($process, ":", $what, "=", $errno),
+            claim: concat!("survives ", $errno, " of ", $what, "() in the ", $process),
             why: $call.why,
             mend: $call.mend,
             page: $call.page,
             needs_answer: true,
             run: |experiment| {
-                Fault { whose: Whose::$whose, call: &$call, errno: $errno, times: $times }.inject(experiment)
+                Fault { role: Role::$role, call: &$call, errno: $errno, times: $times }.inject(experiment)
             },
         }
     };

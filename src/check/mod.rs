@@ -1,8 +1,7 @@
-//! `prise check`: whether any server that forks per client is right, and which mistake it makes.
+//! `prise check`: examines any server that forks one process per client, and reports its mistakes.
 //!
-//! Each check is an experiment of its own: a fresh server, a client that would expose one mistake, a look
-//! at the wire and at the process table. They stand in [`mod@list`], and the faults of `--faults` in
-//! [`matrix`].
+//! Each check is a separate experiment: it starts a fresh server, acts as a client that would expose one mistake, and
+//! observes the connection and the process table. [`mod@list`] has the checks, [`matrix`] the faults of `--faults`.
 
 mod conversation;
 mod experiment;
@@ -30,7 +29,7 @@ use self::list::{CHECKS, Check};
 use self::matrix::FAULTS;
 pub use self::options::Options;
 use self::report::Report;
-use self::verdict::{Cut, Verdict};
+use self::verdict::{EarlyExit, Verdict};
 use crate::error::{Error, Exit};
 use crate::ffi::{Handler, adopt_orphans, is_ignored, sigaction};
 use crate::stdio::{flush_stdout, say};
@@ -42,20 +41,21 @@ use crate::subject::system;
 /// [`Error::NotStarted`] when there is no server to examine, [`Error::Stopped`] by Ctrl-C.
 pub fn main(options: &Options) -> Result<Exit, Error> {
     for signal in [Signal::SIGINT, Signal::SIGTERM, Signal::SIGQUIT, Signal::SIGHUP] {
-        // nohup means it
+        // SIGHUP stays ignored under nohup
         if signal != Signal::SIGHUP || !is_ignored(signal) {
             sigaction(signal, Handler::NoteStop).ok();
         }
     }
-    // who has started us may ignore it: then no child that ends is told of, nor is one to the server
+    // undo an inherited "ignore": with SIGCHLD ignored, neither this process nor the server could wait for its children
     sigaction(Signal::SIGCHLD, Handler::Default).ok();
     sigprocmask(SigmaskHow::SIG_SETMASK, Some(&SigSet::empty()), None).ok();
-    as_much_as_allowed();
+    adopt_orphans();
+    raise_descriptor_limit();
 
     let checks = options.checks();
     let mut report = Report::new(options, &checks);
-    if let Err(error) = make(options, &checks, &mut report) {
-        let error = explained(options, error);
+    if let Err(error) = run_checks(options, &checks, &mut report) {
+        let error = with_startup_output(options, error);
         report.cut_short(&error);
         return Err(error);
     }
@@ -64,8 +64,8 @@ pub fn main(options: &Options) -> Result<Exit, Error> {
     Ok(if failed { Exit::Failure } else { Exit::Success })
 }
 
-/// Make one check after the other.
-fn make(options: &Options, checks: &[&Check], report: &mut Report) -> Result<(), Error> {
+/// Run the checks one after the other.
+fn run_checks(options: &Options, checks: &[&Check], report: &mut Report) -> Result<(), Error> {
     let mut answered = None;
     for check in checks {
         let experiment = Experiment::new(options);
@@ -78,14 +78,14 @@ fn make(options: &Options, checks: &[&Check], report: &mut Report) -> Result<(),
             Verdict::NotObservable(UNANSWERED.into())
         } else {
             match (check.run)(&experiment) {
-                Ok(verdict) | Err(Cut::Found(verdict)) => verdict,
-                Err(Cut::Trouble(error)) => return Err(error),
+                Ok(verdict) | Err(EarlyExit::Verdict(verdict)) => verdict,
+                Err(EarlyExit::Error(error)) => return Err(error),
             }
         };
-        // what Ctrl-C has cut short says nothing of the server
+        // a check that Ctrl-C ended early says nothing about the server
         experiment.interrupted().map_or(Ok(()), Err)?;
-        let verdict = match experiment.ended() {
-            Some(status) => verdict.of_one_that_ended(status),
+        let verdict = match experiment.unexpected_exit() {
+            Some(status) => verdict.with_unexpected_exit(status),
             None => verdict,
         };
         answered = experiment.answered.get().or(answered);
@@ -94,8 +94,8 @@ fn make(options: &Options, checks: &[&Check], report: &mut Report) -> Result<(),
     Ok(())
 }
 
-/// Why no more is said of a server that does not speak as it is meant to.
-const UNANSWERED: &str = "a client is not answered as expected: see answers, --send, --expect";
+/// The reason printed when a check needs an answer that the server does not give.
+const UNANSWERED: &str = "a client does not get the expected answer: see answers, --send, --expect";
 
 /// `prise check --list`
 ///
@@ -109,12 +109,12 @@ pub fn list(faults: bool) -> Result<Exit, Error> {
     flush_stdout().map(|()| Exit::Success)
 }
 
-/// All checks, and all faults.
+/// All checks, including the faults.
 fn all() -> impl Iterator<Item = &'static Check> {
     CHECKS.iter().chain(FAULTS)
 }
 
-/// The command line of `prise check`, in which `--only` takes the names of checks and a shell completes them.
+/// Add the check names to `--only` of the command line, so that it accepts only these and shells complete them.
 pub fn with_names(command: clap::Command) -> clap::Command {
     let names = all().map(|check| check.name).collect::<Vec<_>>();
     let parser = PossibleValuesParser::from(names);
@@ -122,7 +122,7 @@ pub fn with_names(command: clap::Command) -> clap::Command {
 }
 
 impl Options {
-    /// What is to be made: what is named, or everything.
+    /// The checks to run: those that `--only` names, otherwise all, with the faults if `--faults` is given.
     fn checks(&self) -> Vec<&'static Check> {
         let asked = |check: &&Check| self.only.iter().any(|name| name == check.name);
         match (self.only.is_empty(), self.faults) {
@@ -133,12 +133,12 @@ impl Options {
     }
 }
 
-/// A server that did not start is started once more, to hear what it says.
-fn explained(options: &Options, error: Error) -> Error {
-    // it cannot say more where another has its port
+/// If the server did not start, start it once more and add what it prints to the error.
+fn with_startup_output(options: &Options, error: Error) -> Error {
+    // skip this if another process has the port: the server would only print that
     let taken = options.port.is_some_and(system::listens);
     match error {
-        Error::NotStarted(why) if !taken => match experiment::last_words(options) {
+        Error::NotStarted(why) if !taken => match experiment::startup_output(options) {
             Ok(words) if !words.is_empty() => Error::NotStarted(format!(
                 "{why}; it says: {}",
                 crate::visible::visible_line(words.as_bytes())
@@ -149,12 +149,10 @@ fn explained(options: &Options, error: Error) -> Error {
     }
 }
 
-/// Become the one to whom orphans go, and open as many descriptors as the user may: a server that
-/// leaves processes behind is not left with them.
-fn as_much_as_allowed() {
-    adopt_orphans();
+/// Set the limit on open descriptors to the highest that this user may set, at most 65536.
+fn raise_descriptor_limit() {
     if let Ok((_, hard)) = getrlimit(Resource::RLIMIT_NOFILE) {
-        // less is enough for all checks but one, which says so
+        // if this fails, only idle-clients may need more descriptors, and it reports that
         let _ = setrlimit(Resource::RLIMIT_NOFILE, hard.min(65_536), hard);
     }
 }

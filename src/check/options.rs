@@ -11,40 +11,55 @@ use crate::options::{number, seconds_up_to};
 /// `prise check`
 #[derive(Args)]
 pub struct Options {
-    /// List the checks, with --faults the faults too, and do nothing
+    /// List the checks, and with --faults the faults
     #[arg(long)]
     pub list: bool,
-    /// Make these checks only: a name, or several with commas between them; --list has the names
+    /// Run only these checks
+    ///
+    /// Several names are separated by commas. --list prints the names.
     #[arg(long, value_name = "NAME", value_delimiter = ',')]
     pub only: Vec<String>,
-    /// Make calls of the server and of its children fail too, one at a time, by strace
-    #[arg(long)]
+    /// Also make calls of the server fail, with strace
+    ///
+    /// One call of the parent or of a child fails at a time, with one errno:
+    /// once, three times in a row, and for a second.
+    #[arg(long, verbatim_doc_comment)]
     pub faults: bool,
-    /// What a client says; \n, \r, \t, \0, \\ and \xNN stand for what they do in C. [default: the
-    /// tutorial's message, a line padded with NULs to 255 bytes]
-    #[arg(long, value_name = "TEXT", value_parser = Text::unescaped)]
+    /// What a client sends
+    ///
+    /// \n, \r, \t, \0, \\ and \xNN mean what they mean in C. The default is
+    /// the tutorial's message: a line, padded with NULs to 255 bytes.
+    #[arg(long, value_name = "TEXT", value_parser = Text::unescaped, verbatim_doc_comment)]
     send: Option<Text>,
-    /// How a right answer begins, written the same way
+    /// How a right answer begins
+    ///
+    /// It has the same escapes as --send.
     #[arg(long, value_name = "PREFIX", value_parser = Text::unescaped, default_value = "ok")]
     expect: Text,
-    /// The port that the server always listens on, if {port} cannot tell it another
+    /// The server's port, for a server without {port}
     #[arg(long, value_parser = number(1, u16::MAX))]
     pub port: Option<u16>,
-    /// How long the server is given for each answer
+    /// Wait SECONDS for each answer
+    ///
+    /// After that the check counts the answer as missing. At most 600.
     #[arg(long, value_name = "SECONDS", default_value = "5", value_parser = seconds_up_to(600))]
     pub timeout: Duration,
-    /// How the findings are printed
-    #[arg(long, value_enum, default_value_t = Format::Human)]
+    /// How to print the findings
+    ///
+    /// human: for people; tap: Test Anything Protocol, version 13; json: one
+    /// JSON object.
+    #[arg(long, value_enum, default_value_t = Format::Human, verbatim_doc_comment)]
+    #[arg(value_name = "human|tap|json", hide_possible_values = true)]
     pub format: Format,
-    /// Print what is done, step by step
+    /// Print what each check does, step by step
     #[arg(long)]
     pub verbose: bool,
-    /// The server, and its arguments; {port} in one becomes the port
+    /// The server and its arguments, with {port} for the port
     #[arg(last = true, value_name = "SERVER", required_unless_present = "list")]
     pub server: Vec<OsString>,
 }
 
-/// How findings are printed.
+/// How to print the findings.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
 pub enum Format {
     /// For people
@@ -56,7 +71,7 @@ pub enum Format {
 }
 
 impl Options {
-    /// What a client says.
+    /// What a client sends.
     pub fn send(&self) -> &[u8] {
         self.send.as_ref().map_or(Text::OF_THE_TUTORIAL, |text| &text.0)
     }
@@ -66,10 +81,11 @@ impl Options {
         &self.expect.0
     }
 
-    /// Why this cannot be meant, if clap does not see it.
-    pub fn fault(&self) -> Option<&'static str> {
-        let told = self.server.iter().any(|word| word.to_string_lossy().contains("{port}"));
-        let why = "no word of the server's has {port} in it, and no --port N says where it always listens";
-        (!self.list && self.port.is_none() && !told).then_some(why)
+    /// A mistake in the command line that clap does not find.
+    pub fn usage_error(&self) -> Option<&'static str> {
+        let has_placeholder = self.server.iter().any(|word| word.to_string_lossy().contains("{port}"));
+        let why =
+            "put {port} where the server's arguments have its port, or tell its fixed port with --port N";
+        (!self.list && self.port.is_none() && !has_placeholder).then_some(why)
     }
 }

@@ -1,4 +1,4 @@
-//! How findings are told: to people, as TAP, as JSON.
+//! Prints the findings: for people, as TAP, or as JSON.
 
 use std::io::{IsTerminal, stdout};
 use std::time::Duration;
@@ -7,29 +7,30 @@ use crate::check::list::Check;
 use crate::check::options::{Format, Options};
 use crate::check::verdict::Verdict;
 use crate::error::Error;
-use crate::stdio::{aside, say};
+use crate::stdio::{say, say_on_stderr};
 
 const RED: u8 = 31;
 const GREEN: u8 = 32;
 const YELLOW: u8 = 33;
 
-/// Findings, told as they come.
+/// Prints each finding when its check ends (JSON: all at the end).
 pub struct Report<'a> {
     options: &'a Options,
     checks: usize,
-    /// The width of the longest name.
+    /// The width of the column with the names.
     width: usize,
-    /// A terminal shows progress, and colours unless NO_COLOR is set.
+    /// Whether to show the running check: only on a terminal.
     terminal: bool,
+    /// Whether to print colours: only on a terminal, unless NO_COLOR is set.
     colours: bool,
     held: usize,
     failed: usize,
-    unseen: usize,
+    not_observable: usize,
     json: Vec<String>,
 }
 
 impl<'a> Report<'a> {
-    /// Begin.
+    /// Start a report: print its header.
     pub fn new(options: &'a Options, checks: &[&Check]) -> Report<'a> {
         let width = checks.iter().map(|check| check.name.len()).max().unwrap_or(0) + 2;
         let checks = checks.len();
@@ -45,7 +46,7 @@ impl<'a> Report<'a> {
             colours,
             held: 0,
             failed: 0,
-            unseen: 0,
+            not_observable: 0,
             json: Vec::new(),
         };
         match options.format {
@@ -60,29 +61,29 @@ impl<'a> Report<'a> {
         self.options.server.iter().map(|word| word.to_string_lossy()).collect::<Vec<_>>().join(" ")
     }
 
-    /// A check is being made: a terminal shows which.
+    /// Show, on a terminal or with --verbose, which check starts now.
     pub fn begins(&self, check: &Check) {
         if self.terminal {
             say!("  …       {}", check.name);
         } else if self.options.verbose {
             match self.options.format {
                 Format::Human => say!("# {}\n", check.name),
-                Format::Tap | Format::Json => aside(format_args!("# {}", check.name)),
+                Format::Tap | Format::Json => say_on_stderr(format_args!("# {}", check.name)),
             }
         }
     }
 
-    /// A word in a colour of ECMA-48, where there are colours.
+    /// The word in an ECMA-48 colour, if colours are enabled.
     fn coloured(&self, colour: u8, word: &str) -> String {
         if self.colours { format!("\x1b[{colour}m{word}\x1b[m") } else { word.into() }
     }
 
-    /// A check is made.
+    /// Report the verdict of a check.
     pub fn found(&mut self, check: &Check, verdict: &Verdict, took: Duration, steps: &[String]) {
         match verdict {
             Verdict::Holds(_) => self.held += 1,
             Verdict::Fails(_) => self.failed += 1,
-            Verdict::NotObservable(_) => self.unseen += 1,
+            Verdict::NotObservable(_) => self.not_observable += 1,
         }
         match self.options.format {
             Format::Human => self.human(check, verdict),
@@ -113,7 +114,7 @@ impl<'a> Report<'a> {
     }
 
     fn tap(&self, check: &Check, verdict: &Verdict) {
-        let number = self.held + self.failed + self.unseen;
+        let number = self.completed();
         match verdict {
             Verdict::Holds(_) => say!("ok {number} - {}\n", check.name),
             Verdict::NotObservable(why) => say!("ok {number} - {} # SKIP {why}\n", check.name),
@@ -134,23 +135,23 @@ impl<'a> Report<'a> {
         }
     }
 
-    fn made(&self) -> usize {
-        self.held + self.failed + self.unseen
+    fn completed(&self) -> usize {
+        self.held + self.failed + self.not_observable
     }
 
-    /// The examination is cut short, and why; what was found before is not lost.
+    /// End the report early, for this reason; it sums up the checks that were completed.
     pub fn cut_short(&self, why: &Error) {
         if self.terminal {
             say!("\r\x1b[K");
         }
         match self.options.format {
-            Format::Human if self.made() == 0 => {}
+            Format::Human if self.completed() == 0 => {}
             Format::Tap => say!("Bail out! {why}\n"),
             Format::Human | Format::Json => self.sum_up(Some(why)),
         }
     }
 
-    /// All checks are made; gives whether any failed.
+    /// End the report after all checks; returns whether any failed.
     pub fn end(&self) -> bool {
         self.sum_up(None);
         self.failed > 0
@@ -158,10 +159,10 @@ impl<'a> Report<'a> {
 
     fn sum_up(&self, cut_short: Option<&Error>) {
         let summary =
-            format!("{} hold, {} fail, {} not observable here", self.held, self.failed, self.unseen);
+            format!("{} hold, {} fail, {} not observable here", self.held, self.failed, self.not_observable);
         match self.options.format {
             Format::Human if cut_short.is_some() => {
-                say!("\n{} of {} checks: {summary}\n", self.made(), self.checks)
+                say!("\n{} of {} checks: {summary}\n", self.completed(), self.checks)
             }
             Format::Human if self.checks == 1 => say!("\n1 check: {summary}\n"),
             Format::Human => say!("\n{} checks: {summary}\n", self.checks),
@@ -176,7 +177,11 @@ impl<'a> Report<'a> {
                 if let Some(why) = cut_short {
                     say!("\"cut_short\":{},", quoted(&why.to_string()));
                 }
-                say!("\"not_observable\":{},\"checks\":[\n{}\n]}}\n", self.unseen, self.json.join(",\n"));
+                say!(
+                    "\"not_observable\":{},\"checks\":[\n{}\n]}}\n",
+                    self.not_observable,
+                    self.json.join(",\n")
+                );
             }
         }
     }
@@ -209,7 +214,7 @@ fn json(check: &Check, verdict: &Verdict, took: Duration, steps: &[String]) -> S
     format!("{{{}}}", fields.join(","))
 }
 
-/// A string of JSON, which YAML reads too.
+/// A JSON string, which is also valid YAML.
 fn quoted(text: &str) -> String {
     let mut quoted = String::from("\"");
     for c in text.chars() {

@@ -1,4 +1,4 @@
-//! strace, which makes calls of a running process fail.
+//! Makes calls of a running process fail, with strace.
 
 use std::io::Read;
 use std::process::{Child, Command, Stdio};
@@ -10,26 +10,26 @@ use nix::unistd::Pid;
 use crate::subject::system;
 use crate::subject::{Subject, wait_until};
 
-/// The calls behind fork(), by any libc and on any processor.
+/// The system calls that fork() makes, with any libc and on any processor.
 pub const FORK: &str = "?fork,?vfork,?clone,?clone3";
 
-/// Why calls cannot be made to fail.
+/// The reason printed when calls cannot be made to fail.
 pub const NO_STRACE: &str =
-    "strace, which makes calls fail, is not installed, or may not attach (kernel.yama.ptrace_scope)";
+    "strace, which makes calls fail, is not installed or not allowed to attach (kernel.yama.ptrace_scope)";
 
 /// How often a call fails.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Times {
-    /// Its first time.
+    /// The first time.
     Once,
-    /// Its first three times.
+    /// The first three times.
     Thrice,
-    /// For as long as strace is attached.
+    /// Every time while strace is attached.
     ForEver,
 }
 
 impl Times {
-    /// In strace's words.
+    /// The `when=` part of strace's `inject=` option.
     fn when(self) -> &'static str {
         match self {
             Times::Once => ":when=1",
@@ -39,40 +39,40 @@ impl Times {
     }
 }
 
-/// A strace that makes calls of a process fail, until it is dropped.
+/// A running strace that makes calls of a process fail, until it is dropped.
 pub struct Strace {
     child: Child,
 }
 
 impl Strace {
-    /// Attach to one process of the server's; none if that cannot be done.
+    /// Attach to a process of the server; `None` if that fails.
     pub fn attach(server: &mut Subject, pid: i32, calls: &str, errno: &str, times: Times) -> Option<Strace> {
         let trace = format!("trace={calls}");
         let inject = format!("inject={calls}:error={errno}{}", times.when());
-        // one thread may accept while another waits for signals
+        // attach to every thread: one may accept clients while another waits for signals
         let threads = system::threads(pid);
         let all: Vec<String> = threads.iter().map(i32::to_string).collect();
         let child = Command::new("strace")
             .args(["-qq", "-e", &trace, "-e", "signal=none", "-e", &inject])
-            // counted as they come: a server that spins fills any file
+            // count the failed calls at once: a server that spins would fill any file
             .args(["-o", "|grep -c INJECTED", "-p", &all.join(",")])
             .stdin(Stdio::null())
             .stdout(Stdio::piped())
             .stderr(Stdio::null())
             .spawn()
             .ok()?;
-        server.instruments.push(child.id() as i32);
+        server.unrelated_children.push(child.id() as i32);
         let mut strace = Strace { child };
-        // a thread that served a client may have ended meanwhile
+        // a thread may have ended meanwhile: it no longer needs to be traced
         let is_traced = |thread: &i32| system::is_traced(*thread) || system::state(*thread).is_none();
         let all_traced = || system::is_traced(pid) && threads.iter().all(is_traced);
         let attached = wait_until(Duration::from_secs(10), || all_traced() || strace.ended());
-        // it ends at once, and well, when the first call that fails is the end of the process
-        let at_work = attached && !matches!(strace.child.try_wait(), Ok(Some(status)) if !status.success());
-        at_work.then_some(strace)
+        // strace may already have ended successfully: the first failed call may have ended the traced process
+        let works = attached && !matches!(strace.child.try_wait(), Ok(Some(status)) if !status.success());
+        works.then_some(strace)
     }
 
-    /// Let the calls succeed again; gives how many have failed.
+    /// Let the calls succeed again; returns how many failed.
     pub fn detach(mut self) -> usize {
         self.end();
         let mut count = String::new();
@@ -81,16 +81,16 @@ impl Strace {
     }
 
     fn ended(&mut self) -> bool {
-        // whoever waits for the server may have waited for strace too: ECHILD
+        // try_wait() fails with ECHILD if strace was already reaped while waiting for the server
         !matches!(self.child.try_wait(), Ok(None))
     }
 
     fn end(&mut self) {
         if !self.ended() {
-            // ESRCH: the process it traced has ended just now, and strace with it
+            // ESRCH: the traced process has just ended, and strace with it
             let _ = kill(Pid::from_raw(self.child.id() as i32), Signal::SIGTERM);
             if !wait_until(Duration::from_secs(2), || self.ended()) {
-                // the kernel lets go what it has traced
+                // the kernel detaches it from what it traced
                 let _ = self.child.kill();
             }
         }

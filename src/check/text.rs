@@ -1,11 +1,11 @@
-//! Bytes on the command line.
+//! Bytes given on the command line.
 
-/// Bytes, which were written with C's escapes.
+/// Bytes that the command line gives with C's escapes.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Text(pub Vec<u8>);
 
 impl Text {
-    /// What the tutorial's client sends: a line, and NULs up to 255 bytes.
+    /// The message of the tutorial's client: a line, padded with NULs to 255 bytes.
     pub const OF_THE_TUTORIAL: &[u8] = &{
         let mut message = [0; 255];
         let line = b"hello\n";
@@ -17,10 +17,10 @@ impl Text {
         message
     };
 
-    /// What a text with escapes stands for: one byte at least.
+    /// Replace the escapes in a text. The result has at least one byte.
     ///
     /// # Errors
-    /// In words: which escapes there are.
+    /// A message: which escapes are allowed, or that the text is empty.
     pub fn unescaped(text: &str) -> Result<Text, String> {
         let mut bytes = Vec::new();
         let mut rest = text.bytes();

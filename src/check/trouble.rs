@@ -1,4 +1,4 @@
-//! Checks of what the server does when a signal comes, or a client goes.
+//! Checks of how the server handles signals, and clients that vanish.
 
 use std::time::Duration;
 
@@ -6,21 +6,21 @@ use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 
 use crate::check::experiment::Experiment;
-use crate::check::verdict::{Outcome, fails, fails_since, holds};
+use crate::check::verdict::{Outcome, fails, fails_because, holds};
 use crate::subject::peer::Peer;
-use crate::subject::{Subject, pass};
+use crate::subject::{Subject, sleep};
 
-/// What all that survive have in common.
-pub fn survived(experiment: &Experiment<'_>, server: &mut Subject, what: &str) -> Outcome {
+/// Whether the server still serves the next client, after what the check did to it.
+pub fn still_serves(experiment: &Experiment<'_>, server: &mut Subject, what: &str) -> Outcome {
     let expected = format!("the next client is served after {what}");
-    // it may close its listening socket for a moment, so that clients go elsewhere meanwhile
+    // a server may close its listening socket for a moment, so that clients use another server
     let listens = server.wait_listening(experiment.timeout());
     if let Some(status) = server.ended() {
-        server.may_end();
+        server.expect_exit();
         return fails(expected, format!("the server has ended: {status}"));
     }
     if !listens {
-        return fails(expected, format!("it has not listened again within {:?}", experiment.timeout()));
+        return fails(expected, format!("it did not listen again within {:?}", experiment.timeout()));
     }
     match experiment.converse(server) {
         Some(answer) if experiment.is_answer(&answer.bytes) => {
@@ -31,12 +31,12 @@ pub fn survived(experiment: &Experiment<'_>, server: &mut Subject, what: &str) -
     }
 }
 
-/// Signals and stops cut calls short, in the parent and in a child.
+/// Signals interrupt blocked calls, in the parent and in a child.
 pub fn interrupted_calls(experiment: &Experiment<'_>) -> Outcome {
-    let mut server = experiment.start_in_sight()?;
+    let mut server = experiment.start_visible()?;
     let greets = experiment.greets(&server);
     let mut client = experiment.dial(&server)?;
-    server.wait_until(Duration::from_millis(300), || !server.is_at_rest());
+    server.wait_until(Duration::from_millis(300), || !server.is_idle());
     experiment
         .step("kill(SIGCHLD), kill(SIGSTOP), kill(SIGCONT), to the server and to its child, five times");
     for _ in 0..5 {
@@ -46,9 +46,9 @@ pub fn interrupted_calls(experiment: &Experiment<'_>) -> Outcome {
             }
         }
         server.signal(Signal::SIGCHLD);
-        server.stop();
-        server.go_on();
-        pass(Duration::from_millis(10));
+        server.suspend();
+        server.resume();
+        sleep(Duration::from_millis(10));
     }
     client.send(experiment.message());
     let answer = experiment.read_answer(&server, &mut client);
@@ -56,44 +56,45 @@ pub fn interrupted_calls(experiment: &Experiment<'_>) -> Outcome {
         return fails("the child whose read() was interrupted answers", answer.describe());
     }
     drop(client);
-    survived(experiment, &mut server, "SIGCHLD and stops, to parent and child")
+    still_serves(experiment, &mut server, "SIGCHLD and SIGSTOP to parent and child")
 }
 
-/// Clients that reset the connection, in the middle of their message or when they have said everything.
+/// Clients reset the connection: without a message, in the middle of it, or after it.
 pub fn reset_client(experiment: &Experiment<'_>) -> Outcome {
     let mut server = experiment.start()?;
-    // what clients leave that do not reset is another check's
-    let usual =
-        processes_left(experiment, &server, || (0..RESETS).for_each(|_| comes_and_goes(experiment, &server)));
-    for leave in LEAVES {
+    // if children also stay after clients that do not reset, that is another check
+    let usual = processes_left(experiment, &server, || {
+        (0..RESETS).for_each(|_| ordinary_client(experiment, &server))
+    });
+    for departure in DEPARTURES {
         let left = processes_left(experiment, &server, || {
             (0..RESETS)
                 .filter_map(|_| experiment.dial(&server).ok())
-                .for_each(|peer| (leave.how)(experiment, peer));
+                .for_each(|peer| (departure.leave)(experiment, peer));
         });
-        experiment.step(leave.step);
+        experiment.step(departure.step);
         if usual < RESETS && left >= RESETS && server.ended().is_none() {
-            return fails_since(
-                "a child that outlives its client does the parent's work, or waits for ever: one more for each",
-                leave.mend,
-                leave.expected,
-                format!("{left} processes more are there after {RESETS} clients have come and gone"),
+            return fails_because(
+                "a child that outlives its client accepts clients as the parent does, or waits forever: one per client",
+                departure.mend,
+                departure.expected,
+                format!("{left} more processes are running after {RESETS} clients have gone"),
             );
         }
-        // those who go late are not the next ones'
-        server.wait_until(experiment.timeout(), || server.is_at_rest());
+        // children that end late must not count for the next round
+        server.wait_until(experiment.timeout(), || server.is_idle());
     }
-    // the reset is there before the first write(), and the end of file before the reset: that write() raises SIGPIPE
+    // end of file and then the reset arrive before the server's first write(), which therefore raises SIGPIPE
     reset_while_stopped(experiment, &server, 2, |peer| {
         peer.send(experiment.message());
         peer.half_close();
     });
     experiment.step("two clients write(), shutdown(SHUT_WR), and reset, while the server is stopped");
-    survived(experiment, &mut server, "resets")
+    still_serves(experiment, &mut server, "resets")
 }
 
-/// A client that ends its half when it has its answer, and sees the server end the other.
-fn comes_and_goes(experiment: &Experiment<'_>, server: &Subject) {
+/// A client that half-closes when it has its answer, and waits until the server closes too.
+fn ordinary_client(experiment: &Experiment<'_>, server: &Subject) {
     let Ok(mut peer) = experiment.dial(server) else { return };
     peer.send(experiment.message());
     experiment.read_answer(server, &mut peer);
@@ -101,73 +102,73 @@ fn comes_and_goes(experiment: &Experiment<'_>, server: &Subject) {
     peer.read_until(Duration::from_millis(300), |_| false);
 }
 
-/// A way to leave that ends a child.
-struct Leave {
-    how: fn(&Experiment<'_>, Peer),
+/// A way in which a client leaves, after which its child must end.
+struct Departure {
+    leave: fn(&Experiment<'_>, Peer),
     step: &'static str,
     expected: &'static str,
     mend: &'static str,
 }
 
-const LEAVES: [Leave; 2] = [
-    Leave {
-        how: |_, mut peer| {
+const DEPARTURES: [Departure; 2] = [
+    Departure {
+        leave: |_, mut peer| {
             peer.half_close();
             peer.read_until(Duration::from_millis(300), |_| false);
             peer.reset();
         },
-        step: "five clients say nothing, shutdown(SHUT_WR), and reset the connection",
-        expected: "its children end with clients that say nothing",
-        mend: "_exit() at each end of the child, if there is nothing to read too: it must not come back to accept()",
+        step: "five clients send nothing, shutdown(SHUT_WR), and reset the connection",
+        expected: "its children end when clients that sent nothing have gone",
+        mend: "_exit() on every path of the child, also when nothing is read: it must not return to accept()",
     },
-    Leave {
-        how: |experiment, mut peer| {
+    Departure {
+        leave: |experiment, mut peer| {
             peer.send(&experiment.message()[..experiment.message().len().min(1)]);
             peer.reset();
         },
         step: "five clients write() a byte, and reset the connection",
-        expected: "its children end with clients that reset",
-        mend: "_exit() at each end of the child, after an error too: it must not come back to accept()",
+        expected: "its children end when clients that reset have gone",
+        mend: "_exit() on every path of the child, also after an error: it must not return to accept()",
     },
 ];
 
-/// So many clients reset each time.
+/// How many clients reset in each round.
 const RESETS: usize = 5;
 
-/// How many processes are there for good, when something has happened, that were not before.
-fn processes_left(experiment: &Experiment<'_>, server: &Subject, happens: impl FnOnce()) -> usize {
-    let before = server.busy_children();
-    happens();
+/// How many more processes than before stay alive after an action.
+fn processes_left(experiment: &Experiment<'_>, server: &Subject, action: impl FnOnce()) -> usize {
+    let before = server.live_descendants();
+    action();
     server.wait_until(Duration::from_secs(1), || !server.has_work());
     let mut more = 0;
     server.wait_until(experiment.timeout(), || {
-        more = server.busy_children().saturating_sub(before);
+        more = server.live_descendants().saturating_sub(before);
         more < RESETS
     });
     more
 }
 
-/// Clients that connect, do something, and reset before the server accepts them.
+/// Clients connect, do something, and reset the connection before the server accepts them.
 fn reset_while_stopped(
     experiment: &Experiment<'_>,
     server: &Subject,
     clients: usize,
-    does: impl Fn(&mut Peer),
+    action: impl Fn(&mut Peer),
 ) {
-    server.stop();
+    server.suspend();
     for _ in 0..clients {
         if let Ok(mut peer) = Peer::dial(server.port, experiment.timeout()) {
-            does(&mut peer);
+            action(&mut peer);
             peer.reset();
         }
     }
-    server.go_on();
+    server.resume();
 }
 
-/// A client that is gone before the server accepts it.
+/// Clients reset the connection before the server accepts them.
 pub fn vanished_client(experiment: &Experiment<'_>) -> Outcome {
     let mut server = experiment.start()?;
     reset_while_stopped(experiment, &server, 3, |_| {});
     experiment.step("three clients connect and reset while the server is stopped");
-    survived(experiment, &mut server, "three clients that vanished before accept()")
+    still_serves(experiment, &mut server, "three clients that vanished before accept()")
 }

@@ -1,75 +1,75 @@
-//! What a check finds: it holds, it fails, or it cannot be seen here.
+//! The result of a check: it holds, it fails, or the system does not let it be observed.
 
 use std::fmt::{self, Display, Formatter};
 
 use crate::error::Error;
 
-/// What a check gives, at its end or where it is cut short.
-pub type Outcome = Result<Verdict, Cut>;
+/// The result of a check, or the reason why it ended early.
+pub type Outcome = Result<Verdict, EarlyExit>;
 
-/// What cuts a check short.
+/// Why a check ended early.
 #[derive(Debug)]
-pub enum Cut {
-    /// The verdict is found already.
-    Found(Verdict),
-    /// The examiner's own trouble, which says nothing of the server.
-    Trouble(Error),
+pub enum EarlyExit {
+    /// The verdict is known already.
+    Verdict(Verdict),
+    /// The examiner itself failed, which says nothing about the server.
+    Error(Error),
 }
 
-impl From<Error> for Cut {
-    fn from(error: Error) -> Cut {
-        Cut::Trouble(error)
+impl From<Error> for EarlyExit {
+    fn from(error: Error) -> EarlyExit {
+        EarlyExit::Error(error)
     }
 }
 
-/// What is found of a server.
+/// What a check found out about a server.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Verdict {
-    /// What is asked for was seen, with figures.
+    /// The server does what the check claims; what was seen, with numbers.
     Holds(String),
-    /// Something else was seen.
+    /// The server does something else.
     Fails(Failure),
-    /// It cannot be seen on this system, or not by this user; the reason.
+    /// This system, or this user's permissions, do not allow the check; the reason.
     NotObservable(String),
 }
 
-/// What is wrong, so that one can mend it.
+/// What is wrong with the server, and how to mend it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Failure {
-    /// What a right server does.
+    /// What a correct server does.
     pub expected: String,
-    /// What this one did, with figures.
+    /// What this one did, with numbers.
     pub seen: String,
-    /// What mends this one, where it is not what mends most that fail the check.
+    /// How to mend this server; `None`: as [`crate::check::list::Check::mend`] says.
     pub mend: Option<&'static str>,
-    /// Why it matters, likewise.
+    /// Why it matters; `None`: as [`crate::check::list::Check::why`] says.
     pub why: Option<&'static str>,
 }
 
 impl Failure {
-    /// What was expected, and what was seen.
+    /// A failure with the check's own `mend` and `why`.
     pub fn new(expected: impl Display, seen: impl Display) -> Failure {
         Failure { expected: expected.to_string(), seen: seen.to_string(), mend: None, why: None }
     }
 }
 
-/// It holds; what was seen.
+/// The check holds; what was seen.
 pub fn holds(seen: impl Display) -> Outcome {
     Ok(Verdict::Holds(seen.to_string()))
 }
 
-/// It fails: what was expected, and what was seen.
+/// The check fails: what was expected, and what was seen.
 pub fn fails(expected: impl Display, seen: impl Display) -> Outcome {
     Ok(Verdict::Fails(Failure::new(expected, seen)))
 }
 
-/// It fails in a way of its own, and this mends it.
-pub fn fails_unless(mend: &'static str, expected: impl Display, seen: impl Display) -> Outcome {
+/// The check fails, and needs a different mend than the check's own.
+pub fn fails_mended_by(mend: &'static str, expected: impl Display, seen: impl Display) -> Outcome {
     Ok(Verdict::Fails(Failure { mend: Some(mend), ..Failure::new(expected, seen) }))
 }
 
-/// The same, and it matters for another reason than that most fail the check for.
-pub fn fails_since(
+/// The check fails, with a different reason why it matters and a different mend than the check's own.
+pub fn fails_because(
     why: &'static str,
     mend: &'static str,
     expected: impl Display,
@@ -78,28 +78,31 @@ pub fn fails_since(
     Ok(Verdict::Fails(Failure { why: Some(why), mend: Some(mend), ..Failure::new(expected, seen) }))
 }
 
-/// It cannot be seen, and why.
+/// The check cannot be made here; the reason.
 pub fn not_observable(why: impl Display) -> Outcome {
     Ok(Verdict::NotObservable(why.to_string()))
 }
 
 impl Verdict {
-    /// The same of a server that has ended meanwhile, which nobody had asked for: the mistake is not what it looks like.
-    pub fn of_one_that_ended(self, status: impl Display) -> Verdict {
+    /// Turn this verdict into a failure, because the server exited during the check without being told to: that is the
+    /// real mistake.
+    pub fn with_unexpected_exit(self, status: impl Display) -> Verdict {
         let (expected, seen) = match self {
             Verdict::Fails(failure) => (failure.expected, format!("{}: ", failure.seen)),
-            Verdict::Holds(_) | Verdict::NotObservable(_) => ("the server goes on".into(), String::new()),
+            Verdict::Holds(_) | Verdict::NotObservable(_) => {
+                ("the server keeps running".into(), String::new())
+            }
         };
         Verdict::Fails(Failure {
             mend: Some(
-                "end no server for what one client does, nor for a call that fails: say so, and go on",
+                "do not end the server because of one client or one failed call: report it, and continue",
             ),
             why: Some("a server that has ended serves nobody"),
             ..Failure::new(expected, format!("{seen}the server has ended: {status}"))
         })
     }
 
-    /// What is wrong, if something is.
+    /// The failure, if the check fails.
     pub fn failure(&self) -> Option<&Failure> {
         match self {
             Verdict::Fails(failure) => Some(failure),

@@ -1,5 +1,5 @@
 //! connect: connect to a server whose address is known.
-//! Usage: prise client connect [HOST [PORT]]
+//! Usage: `prise client connect [HOST [PORT]]`
 //! Twin: c/client/connect.c. Next: send.rs
 
 use libc::{SOCK_STREAM, c_int};

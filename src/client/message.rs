@@ -1,5 +1,5 @@
 //! message: ask for a message, and send it to a server by name.
-//! Usage: prise client message HOST PORT [--reply]
+//! Usage: `prise client message HOST PORT [--reply]`
 //! Twin: c/client/message.c. Next: ../server/robust.rs
 
 use libc::{SHUT_WR, SOCK_STREAM, c_int};

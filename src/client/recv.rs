@@ -1,5 +1,5 @@
 //! recv: connect, send a request, and print what one recv brings.
-//! Usage: prise client recv [HOST [PORT]] [--host NAME]
+//! Usage: `prise client recv [HOST [PORT]] [--host NAME]`
 //! Twin: c/client/recv.c. Next: resolve.rs
 
 use libc::{SOCK_STREAM, c_int};

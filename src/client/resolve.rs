@@ -1,5 +1,5 @@
 //! resolve: find the address of a name.
-//! Usage: prise client resolve [NAME]
+//! Usage: `prise client resolve [NAME]`
 //! Twin: c/client/resolve.c. Next: ../server/accept.rs
 
 use libc::c_int;

@@ -1,5 +1,5 @@
 //! send: connect, and send a request.
-//! Usage: prise client send [HOST [PORT]]
+//! Usage: `prise client send [HOST [PORT]]`
 //! Twin: c/client/send.c. Next: recv.rs
 
 use libc::{SOCK_STREAM, c_int};

@@ -1,5 +1,5 @@
 //! socket: create a TCP socket, and end without a word.
-//! Usage: prise client socket
+//! Usage: `prise client socket`
 //! Twin: c/client/socket.c. Next: connect.rs
 
 use libc::{SOCK_STREAM, c_int};

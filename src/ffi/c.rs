@@ -1,6 +1,6 @@
-//! The calls of the tutorial's programs as C has them: descriptors are plain numbers, a failure is -1 and says why in
-//! `errno`, and the program may look at neither and go on. For [`crate::client`] and [`crate::server`] alone: nothing
-//! here owns a descriptor or closes one by itself, as nothing in C does.
+//! The calls of the tutorial's programs, as in C: descriptors are plain numbers, a failed call returns -1 and sets
+//! `errno`, and the program may ignore both. Only [`crate::client`] and [`crate::server`] use this module. As in C,
+//! nothing here owns a descriptor or closes one automatically.
 //!
 //! Byte order: `sin_port` and `s_addr` are in network byte order.
 
@@ -39,8 +39,8 @@ pub fn bind(socket: c_int, address: &sockaddr_in) -> c_int {
     unsafe { libc::bind(socket, ptr::from_ref(address).cast(), ADDRESS_LEN) }
 }
 
-/// Listen on a socket: `int listen(int, int)`. The backlog counts connections that wait for accept; the kernel lowers
-/// it to its own limit.
+/// Listen on a socket: `int listen(int, int)`. The backlog is the number of connections that may wait for accept; the
+/// kernel lowers it to its own limit.
 ///
 /// # Errors
 /// -1: EADDRINUSE, EBADF, and those of listen(2).
@@ -51,8 +51,8 @@ pub fn listen(socket: c_int, backlog: c_int) -> c_int {
     unsafe { libc::listen(socket, backlog) }
 }
 
-/// Accept a connection, and fill in its peer's address: `int accept(int, struct sockaddr *, socklen_t *)`. The length
-/// is the address's in bytes, before the call and after it.
+/// Accept a connection, and fill in the peer address: `int accept(int, struct sockaddr *, socklen_t *)`. The length is
+/// the size of the address in bytes, before and after the call.
 ///
 /// # Errors
 /// -1: EINTR, ECONNABORTED, EMFILE, ENFILE, EBADF, and those of accept(2).
@@ -75,51 +75,52 @@ pub fn connect(socket: c_int, address: &sockaddr_in) -> c_int {
     unsafe { libc::connect(socket, ptr::from_ref(address).cast(), ADDRESS_LEN) }
 }
 
-/// Send bytes on a socket: `ssize_t send(int, const void *, size_t, int)`. It returns how many were taken.
+/// Send bytes on a socket: `ssize_t send(int, const void *, size_t, int)`. It returns how many the kernel accepted.
 ///
 /// # Errors
 /// -1: EPIPE, ECONNRESET, EBADF, and those of send(2).
 ///
 /// <https://pubs.opengroup.org/onlinepubs/9799919799/functions/send.html>
 pub fn send(socket: c_int, message: &[u8], flags: c_int) -> ssize_t {
-    // SAFETY: pointer and length describe the slice, which is only read.
+    // SAFETY: pointer and length describe the slice, and send only reads it.
     unsafe { libc::send(socket, message.as_ptr().cast(), message.len(), flags) }
 }
 
-/// Receive bytes from a socket: `ssize_t recv(int, void *, size_t, int)`. It returns how many came, 0 at the end.
+/// Receive bytes from a socket: `ssize_t recv(int, void *, size_t, int)`. It returns how many arrived; 0 is end of
+/// file.
 ///
 /// # Errors
 /// -1: ECONNRESET, EBADF, and those of recv(2).
 ///
 /// <https://pubs.opengroup.org/onlinepubs/9799919799/functions/recv.html>
 pub fn recv(socket: c_int, buffer: &mut [u8], flags: c_int) -> ssize_t {
-    // SAFETY: pointer and length describe the slice, which lives until recv returns and nobody else has.
+    // SAFETY: pointer and length describe the slice, which is borrowed exclusively until recv returns.
     unsafe { libc::recv(socket, buffer.as_mut_ptr().cast(), buffer.len(), flags) }
 }
 
-/// Read bytes: `ssize_t read(int, void *, size_t)`. It returns how many came, 0 at the end.
+/// Read bytes: `ssize_t read(int, void *, size_t)`. It returns how many arrived, 0 at end of file.
 ///
 /// # Errors
 /// -1: ECONNRESET, EINTR, EBADF, and those of read(2).
 ///
 /// <https://pubs.opengroup.org/onlinepubs/9799919799/functions/read.html>
 pub fn read(fd: c_int, buffer: &mut [u8]) -> ssize_t {
-    // SAFETY: pointer and length describe the slice, which lives until read returns and nobody else has.
+    // SAFETY: pointer and length describe the slice, which is borrowed exclusively until read returns.
     unsafe { libc::read(fd, buffer.as_mut_ptr().cast(), buffer.len()) }
 }
 
-/// Write bytes: `ssize_t write(int, const void *, size_t)`. It returns how many were taken.
+/// Write bytes: `ssize_t write(int, const void *, size_t)`. It returns how many the kernel accepted.
 ///
 /// # Errors
 /// -1: EPIPE, ECONNRESET, EBADF, and those of write(2).
 ///
 /// <https://pubs.opengroup.org/onlinepubs/9799919799/functions/write.html>
 pub fn write(fd: c_int, bytes: &[u8]) -> ssize_t {
-    // SAFETY: pointer and length describe the slice, which is only read.
+    // SAFETY: pointer and length describe the slice, and write only reads it.
     unsafe { libc::write(fd, bytes.as_ptr().cast(), bytes.len()) }
 }
 
-/// Say that this side will send no more: `int shutdown(int, int)`.
+/// Shut down one or both directions of a connection: `int shutdown(int, int)`.
 ///
 /// # Errors
 /// -1: ENOTCONN, EBADF.
@@ -130,30 +131,30 @@ pub fn shutdown(socket: c_int, how: c_int) -> c_int {
     unsafe { libc::shutdown(socket, how) }
 }
 
-/// Close a descriptor: `int close(int)`. The caller has opened it, in this file's calls, and uses it no more.
+/// Close a descriptor: `int close(int)`. It must come from a call of this module and not be used afterwards.
 ///
 /// # Errors
 /// -1: EBADF, EINTR, EIO.
 ///
 /// <https://pubs.opengroup.org/onlinepubs/9799919799/functions/close.html>
 pub fn close(fd: c_int) -> c_int {
-    // SAFETY: the programs that call it hold descriptors as numbers alone: no owner is left with one that is closed.
+    // SAFETY: the programs that call this hold descriptors only as numbers, so no OwnedFd refers to the closed one.
     unsafe { libc::close(fd) }
 }
 
-/// Make a child, a copy of this process: `pid_t fork(void)`. It returns 0 in the child, the child's number in the
-/// parent.
+/// Make a child process, a copy of this one: `pid_t fork(void)`. It returns 0 in the child, and the child's process ID
+/// in the parent.
 ///
 /// # Errors
-/// -1: EAGAIN (the limit of processes), ENOMEM.
+/// -1: EAGAIN (a limit on the number of processes), ENOMEM.
 ///
 /// <https://pubs.opengroup.org/onlinepubs/9799919799/functions/fork.html>
 pub fn fork() -> c_int {
-    // SAFETY: the process has one thread, which prise::main has made sure of: no lock of another is copied.
+    // SAFETY: the process has one thread (see src/ffi.rs), so the child does not inherit a lock that another one holds.
     unsafe { libc::fork() }
 }
 
-/// Set what a signal does: `int sigaction(int, const struct sigaction *, struct sigaction *)`.
+/// Set the disposition of a signal: `int sigaction(int, const struct sigaction *, struct sigaction *)`.
 ///
 /// # Errors
 /// -1: EINVAL for a signal that cannot be caught.
@@ -163,8 +164,8 @@ pub fn sigaction(signal: Signal, handler: Handler, flags: SaFlags) -> c_int {
     set_action(signal, handler, flags).map_or(-1, |()| 0)
 }
 
-/// A dotted quad as an address in network byte order: `in_addr_t inet_addr(const char *)`. What is none gives
-/// `INADDR_NONE`, which is 255.255.255.255 too.
+/// Convert a dotted quad to an address in network byte order: `in_addr_t inet_addr(const char *)`. Any other text gives
+/// `INADDR_NONE`, which is also the address 255.255.255.255.
 ///
 /// <https://pubs.opengroup.org/onlinepubs/9799919799/functions/inet_addr.html>
 pub fn inet_addr(cp: &str) -> in_addr_t {
@@ -173,7 +174,7 @@ pub fn inet_addr(cp: &str) -> in_addr_t {
     unsafe { c_inet_addr(cp.as_ptr()) }
 }
 
-/// The number that a text begins with, 0 where it begins with none: `int atoi(const char *)`.
+/// Convert the number at the start of a text, 0 if there is none: `int atoi(const char *)`.
 ///
 /// <https://pubs.opengroup.org/onlinepubs/9799919799/functions/atoi.html>
 pub fn atoi(text: &str) -> c_int {
@@ -185,7 +186,7 @@ pub fn atoi(text: &str) -> c_int {
 /// Resolve a name to its IPv4 addresses: `struct hostent *gethostbyname(const char *)`.
 ///
 /// # Errors
-/// None, for C's null pointer: `h_errno` says why, and [`crate::stdio::herror`] prints it.
+/// `None`, where C has a null pointer: `h_errno` holds the reason, and [`crate::stdio::herror`] prints it.
 ///
 /// <https://pubs.opengroup.org/onlinepubs/009695399/functions/gethostbyname.html>
 pub fn gethostbyname(name: &str) -> Option<Hostent> {

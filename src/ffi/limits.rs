@@ -1,25 +1,23 @@
-//! Limits on resources: of this process, and of another one.
-
-use std::ptr;
+//! Resource limits, of this process and of another one.
 
 use nix::Result;
 use nix::errno::Errno;
 
-/// What a child may be allowed less of.
+/// A resource that `serve` can limit for its children.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Allowance {
     /// `RLIMIT_CPU`, seconds
     Cpu,
-    /// `RLIMIT_AS`, bytes; `RLIMIT_DATA` on OpenBSD, which has no other
+    /// `RLIMIT_AS`, bytes; on OpenBSD `RLIMIT_DATA`, as it has no `RLIMIT_AS`
     Memory,
-    /// `RLIMIT_NOFILE`
+    /// `RLIMIT_NOFILE`, one more than the highest descriptor
     Descriptors,
-    /// `RLIMIT_NPROC`
+    /// `RLIMIT_NPROC`, processes of the user
     Processes,
 }
 
 impl Allowance {
-    /// How a log names it when it cannot be limited.
+    /// The name of the failed step in the log, when the limit cannot be set.
     pub fn name(self) -> &'static str {
         match self {
             Allowance::Cpu => "setrlimit-cpu",
@@ -30,11 +28,11 @@ impl Allowance {
     }
 }
 
-/// Limit a resource of this process, soft and hard; of CPU the hard limit, SIGKILL, is a second more than SIGXCPU, if
-/// that is allowed: `int setrlimit(int, const struct rlimit *)`.
+/// Set the soft and hard limit of a resource of this process: `int setrlimit(int, const struct rlimit *)`. For CPU, the
+/// hard limit (SIGKILL) is one second above the soft limit (SIGXCPU), unless the current hard limit is lower.
 ///
 /// # Errors
-/// EPERM for more than is allowed already, EINVAL.
+/// EPERM if the value is above the current hard limit, EINVAL.
 ///
 /// <https://pubs.opengroup.org/onlinepubs/9799919799/functions/setrlimit.html>
 pub fn setrlimit(allowance: Allowance, value: u64) -> Result<()> {
@@ -47,7 +45,7 @@ pub fn setrlimit(allowance: Allowance, value: u64) -> Result<()> {
         Allowance::Descriptors => libc::RLIMIT_NOFILE,
         Allowance::Processes => libc::RLIMIT_NPROC,
     };
-    // more than there is a number for is no limit
+    // a value that does not fit in rlim_t means no limit
     let soft = libc::rlim_t::try_from(value).unwrap_or(libc::RLIM_INFINITY);
     let mut limit = libc::rlimit { rlim_cur: 0, rlim_max: 0 };
     // SAFETY: limit is a whole rlimit that lives until getrlimit returns.
@@ -70,11 +68,11 @@ pub enum Resource {
     Processes,
 }
 
-/// Set the soft limit of a resource of another process, and give the one it had:
+/// Set the soft limit of a resource of another process, and return the previous one:
 /// `int prlimit(pid_t, int, const struct rlimit *, struct rlimit *)` (Linux).
 ///
 /// # Errors
-/// EPERM for another user's process, ESRCH; elsewhere than on Linux, ENOSYS.
+/// EPERM for another user's process, ESRCH; ENOSYS on systems other than Linux.
 ///
 /// <https://man7.org/linux/man-pages/man2/prlimit.2.html>
 pub fn prlimit(pid: i32, resource: Resource, soft: u64) -> Result<u64> {
@@ -85,12 +83,12 @@ pub fn prlimit(pid: i32, resource: Resource, soft: u64) -> Result<u64> {
             Resource::Processes => libc::RLIMIT_NPROC,
         };
         let mut limit = libc::rlimit { rlim_cur: 0, rlim_max: 0 };
-        // SAFETY: limit is a whole rlimit that lives until prlimit returns; nothing is set.
-        Errno::result(unsafe { libc::prlimit(pid, resource, ptr::null(), &raw mut limit) })?;
+        // SAFETY: limit is a whole rlimit that lives until prlimit returns; a null new limit means no change.
+        Errno::result(unsafe { libc::prlimit(pid, resource, std::ptr::null(), &raw mut limit) })?;
         let was = limit.rlim_cur;
         limit.rlim_cur = soft;
-        // SAFETY: limit is a whole rlimit that lives until prlimit returns; the old one is not asked for.
-        Errno::result(unsafe { libc::prlimit(pid, resource, &raw const limit, ptr::null_mut()) })?;
+        // SAFETY: limit is a whole rlimit that lives until prlimit returns; a null pointer skips the old limit.
+        Errno::result(unsafe { libc::prlimit(pid, resource, &raw const limit, std::ptr::null_mut()) })?;
         Ok(was)
     }
     #[cfg(not(target_os = "linux"))]

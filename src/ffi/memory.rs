@@ -1,4 +1,4 @@
-//! Memory that fork shares, or does not copy.
+//! Memory that fork shares or does not copy.
 
 use std::ffi::c_int;
 use std::mem::size_of;
@@ -11,17 +11,20 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use nix::Result;
 use nix::errno::Errno;
 
-/// Have malloc give back what it keeps for later: what is not there is not copied by fork (glibc; others keep less).
+/// Make malloc return its free memory to the kernel, so that fork has less to copy: `int malloc_trim(size_t)` (glibc;
+/// does nothing elsewhere).
+///
+/// <https://man7.org/linux/man-pages/man3/malloc_trim.3.html>
 pub fn malloc_trim() {
     #[cfg(all(target_os = "linux", target_env = "gnu"))]
-    // SAFETY: malloc_trim takes an integer, and gives back only what is not allocated.
+    // SAFETY: malloc_trim takes an integer, and releases only memory that is not allocated.
     unsafe {
         libc::malloc_trim(0);
     }
 }
 
-/// Fresh memory, all zeros, aligned to a page and never unmapped:
-/// `mmap(NULL, size, PROT_READ | PROT_WRITE, flags | MAP_ANON, -1, 0)`.
+/// Map new memory, zeroed and page-aligned, that is never unmapped:
+/// `void *mmap(NULL, size, PROT_READ | PROT_WRITE, flags | MAP_ANON, -1, 0)`. The size is in bytes.
 ///
 /// # Errors
 /// ENOMEM.
@@ -29,7 +32,7 @@ pub fn malloc_trim() {
 /// <https://man7.org/linux/man-pages/man2/mmap.2.html>
 fn map(size: usize, flags: c_int) -> Result<ptr::NonNull<libc::c_void>> {
     let (protection, flags) = (libc::PROT_READ | libc::PROT_WRITE, flags | libc::MAP_ANON);
-    // SAFETY: no flags hold MAP_FIXED, and a mapping where the kernel chooses changes no memory that is in use.
+    // SAFETY: no caller passes MAP_FIXED, so the kernel chooses a free address and no memory in use changes.
     let address = unsafe { libc::mmap(ptr::null_mut(), size, protection, flags, -1, 0) };
     if address == libc::MAP_FAILED {
         return Err(Errno::last());
@@ -37,7 +40,7 @@ fn map(size: usize, flags: c_int) -> Result<ptr::NonNull<libc::c_void>> {
     ptr::NonNull::new(address).ok_or(Errno::ENOMEM)
 }
 
-/// A counter that a process has in common with the children that it forks: `mmap(MAP_SHARED | MAP_ANON)`.
+/// A counter that this process shares with the children it forks: `mmap(MAP_SHARED | MAP_ANON)`.
 ///
 /// # Errors
 /// ENOMEM.
@@ -45,12 +48,13 @@ fn map(size: usize, flags: c_int) -> Result<ptr::NonNull<libc::c_void>> {
 /// <https://pubs.opengroup.org/onlinepubs/9799919799/functions/mmap.html>
 pub fn shared_counter() -> Result<&'static AtomicU64> {
     let zero = map(size_of::<AtomicU64>(), libc::MAP_SHARED)?;
-    // SAFETY: it is a zero, aligned, that nothing takes away, and whoever has it has it as an atomic.
+    // SAFETY: the mapping is zeroed, page-aligned and never unmapped, and is only accessed as this atomic.
     Ok(unsafe { zero.cast().as_ref() })
 }
 
-/// Whether this is the process that first asked, and no child that it has forked (Linux). A child finds a zero there,
-/// which the kernel has put in its page: `madvise(MADV_WIPEONFORK)`. None where that is not to be had.
+/// A flag that is true in the process that first calls this, and false in the children it forks:
+/// `int madvise(page, size, MADV_WIPEONFORK)` makes the kernel zero the page in a child. `None` where this is not
+/// supported; only Linux has it.
 ///
 /// <https://man7.org/linux/man-pages/man2/madvise.2.html>
 fn original() -> Option<&'static AtomicBool> {
@@ -59,10 +63,10 @@ fn original() -> Option<&'static AtomicBool> {
         static ORIGINAL: OnceLock<Option<&AtomicBool>> = OnceLock::new();
         let make = || {
             let page = map(size_of::<AtomicBool>(), libc::MAP_PRIVATE).ok()?;
-            // SAFETY: the address is that of a mapping, of which the kernel takes whole pages.
+            // SAFETY: page is a mapping of its own, so the advice changes no other memory.
             let wiped =
                 unsafe { libc::madvise(page.as_ptr(), size_of::<AtomicBool>(), libc::MADV_WIPEONFORK) };
-            // SAFETY: it is a zero, aligned, that nothing takes away, and whoever has it has it as an atomic.
+            // SAFETY: the mapping is zeroed, page-aligned and never unmapped, and is only accessed as this atomic.
             let flag: &AtomicBool = unsafe { page.cast().as_ref() };
             flag.store(true, Ordering::Relaxed);
             (wiped == 0).then_some(flag)
@@ -73,26 +77,26 @@ fn original() -> Option<&'static AtomicBool> {
     None
 }
 
-/// A list of no more than a known length, that children made by fork do not copy (Linux): to them it is empty, and has
-/// no room. Elsewhere they have a copy. It is there for as long as the process.
+/// A list with a fixed capacity that fork does not copy (Linux): in a child it is empty and accepts no item. Elsewhere
+/// a child has a copy. Its memory is never freed.
 pub struct Unforked<T> {
     first: ptr::NonNull<T>,
-    room: usize,
+    capacity: usize,
     len: usize,
-    /// False in a child, which does not have the memory; none where children have a copy.
+    /// False in a child, where the memory is not mapped; `None` where children have a copy.
     original: Option<&'static AtomicBool>,
 }
 
 impl<T: Copy> Unforked<T> {
-    /// Room for so many; a page of it is made when it is first written to.
+    /// An empty list for at most `room` items. The kernel allocates each page at the first write to it.
     ///
     /// # Errors
     /// ENOMEM.
     ///
     /// <https://man7.org/linux/man-pages/man2/madvise.2.html>
-    pub fn with_room(room: usize) -> Result<Unforked<T>> {
+    pub fn with_capacity(room: usize) -> Result<Unforked<T>> {
         let size = room.max(1).checked_mul(size_of::<T>()).ok_or(Errno::ENOMEM)?;
-        // the BSDs reserve nothing for what is not written to
+        // MAP_NORESERVE: reserve no swap space for unwritten pages; the BSDs never do
         #[cfg(target_os = "linux")]
         let flags = libc::MAP_PRIVATE | libc::MAP_NORESERVE;
         #[cfg(not(target_os = "linux"))]
@@ -101,44 +105,44 @@ impl<T: Copy> Unforked<T> {
         let original = original();
         #[cfg(target_os = "linux")]
         if original.is_some() {
-            // SAFETY: address and size are those of the mapping. A child has no memory there, and `is_here` keeps it away.
+            // SAFETY: address and size are those of the mapping. A child, where it is unmapped, has `is_mapped` false.
             unsafe { libc::madvise(first.as_ptr(), size, libc::MADV_DONTFORK) };
         }
-        Ok(Unforked { first: first.cast(), room, len: 0, original })
+        Ok(Unforked { first: first.cast(), capacity: room, len: 0, original })
     }
 
-    /// One more, if there is room.
+    /// Append an item, unless the list is full; returns whether it fitted.
     pub fn push(&mut self, item: T) -> bool {
         let fits = !self.is_full();
         if fits {
-            // SAFETY: len is less than room, so that this lies in the mapping, which this process has.
+            // SAFETY: len is less than the capacity, so end is inside the mapping, which this process has.
             let end = unsafe { self.first.add(self.len) };
-            // SAFETY: end lies in the mapping, is aligned, and nobody else refers to it.
+            // SAFETY: end is inside the mapping and aligned, and self is borrowed exclusively.
             unsafe { end.write(item) };
             self.len += 1;
         }
         fits
     }
 
-    /// Some more, as far as there is room.
+    /// Append items until the list is full.
     pub fn extend(&mut self, items: impl IntoIterator<Item = T>) {
         for item in items {
             let fits = self.push(item);
-            debug_assert!(fits, "there is no more than there may be");
+            debug_assert!(fits, "the list is full");
         }
     }
 
-    /// Whether there is room for no more.
+    /// Whether no item can be appended.
     pub fn is_full(&self) -> bool {
-        self.len == self.room || !self.is_here()
+        self.len == self.capacity || !self.is_mapped()
     }
 
-    /// Forget all.
+    /// Remove all items.
     pub fn clear(&mut self) {
         self.len = 0;
     }
 
-    /// Take one out; the last takes its place.
+    /// Remove item `n` and return it; the last item takes its place.
     pub fn swap_remove(&mut self, n: usize) -> T {
         let removed = self[n];
         self[n] = self[self.len - 1];
@@ -148,39 +152,40 @@ impl<T: Copy> Unforked<T> {
 }
 
 impl<T> Unforked<T> {
-    /// Whether this process has the memory: it is no child's.
-    fn is_here(&self) -> bool {
+    /// Whether the memory is mapped in this process: it is not in a child, on Linux.
+    fn is_mapped(&self) -> bool {
         self.original.is_none_or(|original| original.load(Ordering::Relaxed))
     }
 
-    /// How many items there are in this process.
-    fn here(&self) -> usize {
-        if self.is_here() { self.len } else { 0 }
+    /// The number of items in this process.
+    fn mapped_len(&self) -> usize {
+        if self.is_mapped() { self.len } else { 0 }
     }
 }
 
 impl Unforked<u32> {
-    /// So many zeros, which is what the kernel gives.
+    /// A list of `len` zeros: new mappings are zeroed.
     ///
     /// # Errors
     /// ENOMEM.
     pub fn zeros(len: usize) -> Result<Unforked<u32>> {
-        Ok(Unforked { len, ..Unforked::with_room(len)? })
+        Ok(Unforked { len, ..Unforked::with_capacity(len)? })
     }
 }
 
 impl<T> Deref for Unforked<T> {
     type Target = [T];
     fn deref(&self) -> &[T] {
-        // SAFETY: the first items are zeros or have been written; in a child, which has none, the length is 0.
-        unsafe { std::slice::from_raw_parts(self.first.as_ptr(), self.here()) }
+        // SAFETY: the first len items are zeros or were written; in a child without the memory, the length is 0.
+        unsafe { std::slice::from_raw_parts(self.first.as_ptr(), self.mapped_len()) }
     }
 }
 
 impl<T> DerefMut for Unforked<T> {
     fn deref_mut(&mut self) -> &mut [T] {
-        // SAFETY: the same; and only whoever has self has them.
-        unsafe { std::slice::from_raw_parts_mut(self.first.as_ptr(), self.here()) }
+        // SAFETY: the first len items are zeros or were written, the length is 0 in a child without the memory, and
+        // self is borrowed exclusively.
+        unsafe { std::slice::from_raw_parts_mut(self.first.as_ptr(), self.mapped_len()) }
     }
 }
 
@@ -193,9 +198,9 @@ mod tests {
 
     #[test]
     fn a_child_finds_it_empty_and_without_room() {
-        let mut list = Unforked::with_room(3).expect("memory can be mapped");
+        let mut list = Unforked::with_capacity(3).expect("memory can be mapped");
         list.extend([1, 2]);
-        // SAFETY: the child calls nothing that takes a lock, and ends.
+        // SAFETY: the child takes no lock that another thread of the tests may hold, and ends by _exit.
         match unsafe { nix::unistd::fork() }.expect("a process can be made") {
             ForkResult::Child => {
                 let empty = list.is_empty() && list.is_full() && !list.push(3);

@@ -1,4 +1,4 @@
-//! Processes: fork, exec, wait, and what a process may become.
+//! Processes: fork, exec, wait, users and privileges.
 
 use std::ffi::{CStr, CString, c_char, c_int};
 use std::mem::zeroed;
@@ -8,21 +8,20 @@ use std::time::Duration;
 use libc::pid_t;
 use nix::Result;
 use nix::errno::Errno;
-use nix::sys::signal::Signal;
 use nix::unistd::{ForkResult, Pid};
 
-/// Make a child, a copy of this process: `pid_t fork(void)`.
+/// Make a child process, a copy of this one: `pid_t fork(void)`.
 ///
 /// # Errors
-/// EAGAIN (the limit of processes), ENOMEM.
+/// EAGAIN (a limit on the number of processes), ENOMEM.
 ///
 /// <https://pubs.opengroup.org/onlinepubs/9799919799/functions/fork.html>
 pub fn fork() -> Result<ForkResult> {
-    // SAFETY: the process has one thread, which prise::main has made sure of: no lock of another is copied.
+    // SAFETY: the process has one thread (see src/ffi.rs), so the child does not inherit a lock that another one holds.
     unsafe { nix::unistd::fork() }
 }
 
-/// End this process at once, without flushing what it shares with its parent: `void _exit(int)`.
+/// End this process at once, without flushing the buffers copied from its parent: `void _exit(int)`.
 ///
 /// <https://pubs.opengroup.org/onlinepubs/9799919799/functions/_exit.html>
 pub fn _exit(status: c_int) -> ! {
@@ -30,17 +29,17 @@ pub fn _exit(status: c_int) -> ! {
     unsafe { libc::_exit(status) }
 }
 
-/// Strings as execve takes them: an array of pointers that a null pointer ends. They are made before fork: a
-/// child that asks for no memory touches, and so copies, fewer pages.
+/// Strings for execve: an array of pointers that ends with a null pointer. They are made before fork: a child that
+/// allocates no memory writes to fewer pages, so the kernel copies fewer.
 pub struct Strings {
     fixed: Vec<CString>,
     more: String,
-    /// To all of `fixed`, to what NULs end in `more`, and a null pointer.
+    /// Pointers to each string of `fixed`, to each NUL-terminated string in `more`, and a null pointer.
     pointers: Vec<*const c_char>,
 }
 
 impl Strings {
-    /// These.
+    /// Make the array from these strings.
     pub fn new(fixed: Vec<CString>) -> Strings {
         let pointers = fixed.iter().map(|string| string.as_ptr()).collect();
         let mut strings = Strings { fixed, more: String::new(), pointers };
@@ -48,7 +47,7 @@ impl Strings {
         strings
     }
 
-    /// Let others than before follow those that [`Strings::new`] was given, each with its NUL.
+    /// Replace the strings after those given to [`Strings::new`]. In `more`, each string ends with a NUL.
     pub fn set_more(&mut self, more: &str) {
         self.pointers.truncate(self.fixed.len());
         self.more.clear();
@@ -59,20 +58,20 @@ impl Strings {
     }
 }
 
-/// Execute a program: `int execve(const char *, char *const [], char *const [])`. It returns only to say why it
-/// could not. (nix's makes the arrays, after fork.)
+/// Execute a program: `int execve(const char *, char *const [], char *const [])`. It returns only if it fails, with the
+/// reason. (nix's execve allocates the arrays, which would be after fork.)
 ///
 /// <https://pubs.opengroup.org/onlinepubs/9799919799/functions/execve.html>
 pub fn execve(file: &CStr, arguments: &Strings, environment: &Strings) -> Errno {
     let (arguments, environment) = (arguments.pointers.as_ptr(), environment.pointers.as_ptr());
-    // SAFETY: all are NUL-terminated strings, and arrays of such that a null pointer ends; their owners outlive the call.
+    // SAFETY: the strings are NUL-terminated, the arrays end with a null pointer, and all of them outlive the call.
     unsafe { libc::execve(file.as_ptr(), arguments, environment) };
     Errno::last()
 }
 
-/// Reap a child that has ended, if there is one: `pid_t waitpid(-1, NULL, WNOHANG)`. None: there is
-/// no child, or none has ended; EINTR cannot be, since it never waits. (nix's waitpid gives EINVAL for
-/// a child that a real-time signal killed.)
+/// Reap a child that has ended, if there is one: `pid_t waitpid(-1, NULL, WNOHANG)`. `None`: there is no child, or none
+/// has ended. EINTR is impossible, because the call never blocks. (nix's waitpid returns EINVAL for a child killed by a
+/// real-time signal.)
 ///
 /// <https://pubs.opengroup.org/onlinepubs/9799919799/functions/waitpid.html>
 pub fn waitpid_nohang() -> Option<Pid> {
@@ -84,26 +83,26 @@ pub fn waitpid_nohang() -> Option<Pid> {
 /// A child that has ended.
 #[derive(Clone, Copy, Debug)]
 pub struct Ended {
-    /// Its number, free again.
+    /// Its process ID, which the kernel may already reuse.
     pub pid: i32,
-    /// Its status, as `WIFEXITED` and its kin read it.
+    /// Its wait status, for `WIFEXITED` and the similar macros.
     pub status: c_int,
-    /// The CPU that it and its own children have had.
+    /// The CPU time of the child and of the children it waited for.
     pub cpu: Duration,
-    /// The most memory that it had, in kilobytes (in bytes on macOS).
+    /// Its largest resident set size, in kilobytes (in bytes on macOS).
     pub maxrss: libc::c_long,
 }
 
-/// Reap a child that has ended, with what it has used: `pid_t wait4(pid, &status, WNOHANG, &usage)`.
-/// -1 stands for any child. None: it has not ended, or is not there. One that has asked to be traced by its parent
-/// and has stopped, which is told too, is let go.
+/// Reap a child that has ended, with its resource usage: `pid_t wait4(pid_t, int *, WNOHANG, struct rusage *)`. A pid
+/// of -1 means any child. `None`: it has not ended, or there is no such child. The call also reports a stopped child
+/// that asked to be traced by this process; such a child is detached and continues.
 ///
 /// <https://man7.org/linux/man-pages/man2/wait4.2.html>
 pub fn wait4(pid: i32) -> Option<Ended> {
     let mut status = 0;
     // SAFETY: every field of rusage is an integer, for which all bits zero is a value.
     let mut usage: libc::rusage = unsafe { zeroed() };
-    let mut let_go = 0;
+    let mut detached = 0;
     let pid = loop {
         // SAFETY: status and usage are whole and live until wait4 returns.
         let found = unsafe { libc::wait4(pid, &raw mut status, libc::WNOHANG, &raw mut usage) };
@@ -111,9 +110,9 @@ pub fn wait4(pid: i32) -> Option<Ended> {
             break found;
         }
         detach(found, libc::WSTOPSIG(status));
-        let_go += 1;
-        // they may have themselves traced again at once: for each there is a signal, and another look
-        if let_go == 64 {
+        detached += 1;
+        // a child may ask to be traced again at once, without end: each stop sends a SIGCHLD, so this is called again
+        if detached == 64 {
             break 0;
         }
     };
@@ -122,9 +121,9 @@ pub fn wait4(pid: i32) -> Option<Ended> {
     (pid > 0).then_some(Ended { pid, status, cpu, maxrss: usage.ru_maxrss })
 }
 
-/// Look at a child that has ended, with its status as `WIFEXITED` and its kin read it, and leave it to be reaped:
-/// `waitid(P_ALL, 0, &info, WEXITED | WNOHANG | WNOWAIT)`. None: there is no child, or none has ended.
-/// (Not all of the BSDs have the call: there it is reaped, `waitpid(-1, &status, WNOHANG)`.)
+/// The process ID and wait status of a child that has ended, which stays a zombie:
+/// `int waitid(P_ALL, 0, siginfo_t *, WEXITED | WNOHANG | WNOWAIT)`. `None`: there is no child, or none has ended.
+/// (Only Linux and FreeBSD do this. Elsewhere the child is reaped: `pid_t waitpid(-1, int *, WNOHANG)`.)
 ///
 /// <https://pubs.opengroup.org/onlinepubs/9799919799/functions/waitid.html>
 pub fn peek_ended() -> Option<(i32, c_int)> {
@@ -134,18 +133,18 @@ pub fn peek_ended() -> Option<(i32, c_int)> {
         let mut info: libc::siginfo_t = unsafe { zeroed() };
         let options = libc::WEXITED | libc::WNOHANG | libc::WNOWAIT;
         let (pid, status) = loop {
-            // SAFETY: info is whole and lives until waitid returns; P_ALL takes no number.
+            // SAFETY: info is whole and lives until waitid returns; with P_ALL the number is not used.
             if unsafe { libc::waitid(libc::P_ALL, 0, &raw mut info, options) } != 0 {
                 return None;
             }
-            // SAFETY: all bits of it were set, here or by waitid.
+            // SAFETY: info is initialized, and si_pid is an integer: waitid set it, or it is still zero.
             let pid = unsafe { info.si_pid() };
-            // SAFETY: what waitid fills in has si_status.
+            // SAFETY: info is initialized, and si_status is an integer: waitid set it, or it is still zero.
             let status = unsafe { info.si_status() };
             match info.si_code {
                 libc::CLD_EXITED => break (pid, status << 8),
                 libc::CLD_DUMPED => break (pid, status | 0x80),
-                // traced by this process, of which Linux tells unasked
+                // a child traced by this process: Linux reports its stops without WSTOPPED
                 libc::CLD_TRAPPED | libc::CLD_STOPPED => detach(pid, status),
                 _ => break (pid, status),
             }
@@ -169,41 +168,44 @@ pub fn peek_ended() -> Option<(i32, c_int)> {
     }
 }
 
-/// Let a child go that is traced by this process, for its own PTRACE_TRACEME, and has stopped at a signal, which it
-/// then gets: `ptrace(PTRACE_DETACH, pid, …, signal)`, PT_DETACH on BSD.
+/// Detach from a child that asked this process to trace it (PTRACE_TRACEME) and has stopped at a signal; the child
+/// continues and gets that signal: `long ptrace(PTRACE_DETACH, pid, 0, signal)`, PT_DETACH on BSD.
+///
+/// <https://man7.org/linux/man-pages/man2/ptrace.2.html>
 fn detach(pid: pid_t, signal: c_int) {
-    // at an exec it stops with a signal that nobody has sent
+    // after an exec the kernel stops the child with SIGTRAP, which nobody sent
     let signal = if signal == libc::SIGTRAP { 0 } else { signal };
     #[cfg(target_os = "linux")]
-    // SAFETY: this request takes integers and reads no memory; ESRCH: it has been killed meanwhile.
+    // SAFETY: this request takes integers and reads no memory. (ESRCH: the child was killed meanwhile.)
     unsafe {
         libc::ptrace(libc::PTRACE_DETACH as _, pid, ptr::null_mut::<libc::c_void>(), signal as libc::c_long);
     }
     #[cfg(not(target_os = "linux"))]
-    // SAFETY: this request takes integers, and an address of 1 for "where it stopped", which nothing reads.
+    // SAFETY: this request takes integers; the address 1 means "continue where it stopped" and is not dereferenced.
     unsafe {
         libc::ptrace(libc::PT_DETACH, pid, ptr::without_provenance_mut(1), signal);
     }
 }
 
-/// Have the orphans among our descendants become our children: `prctl(PR_SET_CHILD_SUBREAPER, 1)`
-/// (Linux; elsewhere they become init's).
+/// Make orphaned descendants children of this process: `int prctl(PR_SET_CHILD_SUBREAPER, 1)` (Linux; elsewhere init
+/// adopts them).
 ///
 /// <https://man7.org/linux/man-pages/man2/PR_SET_CHILD_SUBREAPER.2const.html>
 pub fn adopt_orphans() {
     #[cfg(target_os = "linux")]
-    // it cannot fail where it is known, and where it is not, init adopts
+    // it fails only on a kernel that does not know it: there, init adopts them
     let _ = nix::sys::prctl::set_child_subreaper(true);
 }
 
-/// Have SIGTERM sent to this process when its parent ends, be it killed: `prctl(PR_SET_PDEATHSIG, SIGTERM)` (Linux),
-/// `procctl(PROC_PDEATHSIG_CTL)` (FreeBSD); elsewhere it goes on. It stays over exec, unless that gives more rights.
+/// Make the kernel send SIGTERM to this process when its parent ends, even if the parent is killed:
+/// `int prctl(PR_SET_PDEATHSIG, SIGTERM)` (Linux), `int procctl(P_PID, 0, PROC_PDEATHSIG_CTL, int *)` (FreeBSD);
+/// elsewhere nothing happens. The setting survives exec, except of a set-user-ID or other privileged program.
 ///
 /// <https://man7.org/linux/man-pages/man2/PR_SET_PDEATHSIG.2const.html>
 pub fn term_with_parent() {
-    // neither fails for a signal that there is
+    // neither call fails with a valid signal
     #[cfg(target_os = "linux")]
-    let _ = nix::sys::prctl::set_pdeathsig(Signal::SIGTERM);
+    let _ = nix::sys::prctl::set_pdeathsig(nix::sys::signal::Signal::SIGTERM);
     #[cfg(target_os = "freebsd")]
     {
         let mut signal = libc::SIGTERM;
@@ -212,11 +214,11 @@ pub fn term_with_parent() {
     }
 }
 
-/// Have exec give neither this process nor what it executes more rights than it has:
-/// `prctl(PR_SET_NO_NEW_PRIVS, 1)` (Linux), `procctl(PROC_NO_NEW_PRIVS_CTL)` (FreeBSD).
+/// Make sure that exec never gives this process or its descendants more privileges: `int prctl(PR_SET_NO_NEW_PRIVS, 1)`
+/// (Linux), `int procctl(P_PID, 0, PROC_NO_NEW_PRIVS_CTL, int *)` (FreeBSD).
 ///
 /// # Errors
-/// ENOSYS where there is no such call.
+/// ENOSYS on other systems.
 ///
 /// <https://man7.org/linux/man-pages/man2/PR_SET_NO_NEW_PRIVS.2const.html>
 pub fn no_new_privs() -> Result<()> {
@@ -233,11 +235,11 @@ pub fn no_new_privs() -> Result<()> {
     Err(Errno::ENOSYS)
 }
 
-/// Set the groups of this process, and its user's numbers, for good:
-/// `setgroups`, `setgid`, `setuid`, in this order.
+/// Set the groups, the group ID and the user ID of this process permanently: `int setgroups(size_t, const gid_t *)`,
+/// `int setgid(gid_t)`, `int setuid(uid_t)`, in this order.
 ///
 /// # Errors
-/// EPERM; which call it was stands beside it.
+/// EPERM, with the name of the call that failed.
 ///
 /// <https://pubs.opengroup.org/onlinepubs/9799919799/functions/setuid.html>
 pub fn become_user(uid: u32, gid: u32, groups: &[u32]) -> std::result::Result<(), (&'static str, Errno)> {
@@ -251,10 +253,10 @@ pub fn become_user(uid: u32, gid: u32, groups: &[u32]) -> std::result::Result<()
     Ok(())
 }
 
-/// All groups of a user, `gid` among them: `int getgrouplist(const char *, gid_t, gid_t *, int *)`.
+/// All groups of a user, including `gid`: `int getgrouplist(const char *, gid_t, gid_t *, int *)`.
 ///
 /// # Errors
-/// EINVAL when there are more than can be set.
+/// EINVAL if the user has more groups than a process can have.
 ///
 /// <https://man7.org/linux/man-pages/man3/getgrouplist.3.html>
 pub fn getgrouplist(user: &CStr, gid: u32) -> Result<Vec<u32>> {
@@ -265,10 +267,10 @@ pub fn getgrouplist(user: &CStr, gid: u32) -> Result<Vec<u32>> {
     }
     #[cfg(target_os = "macos")]
     {
-        // NGROUPS_MAX is 16 there
+        // NGROUPS_MAX is 16 on macOS
         let mut groups = [0; 16];
         let mut n = groups.len() as c_int;
-        // SAFETY: user is NUL-terminated; groups has room for n numbers; both and n live until it returns.
+        // SAFETY: user is NUL-terminated, groups holds n numbers, and all three live until getgrouplist returns.
         let got = unsafe { libc::getgrouplist(user.as_ptr(), gid as c_int, groups.as_mut_ptr(), &raw mut n) };
         if got < 0 {
             return Err(Errno::EINVAL);

@@ -1,6 +1,6 @@
-//! Signals: the handlers, which are a closed list, and what they note.
+//! Signals: the handlers, which are a closed list, and the flags that they set.
 //!
-//! A handler stores an integer or calls waitpid, and leaves errno as it was: both are async-signal-safe.
+//! A handler only stores integers or calls waitpid, both async-signal-safe, and preserves errno.
 
 use std::ffi::c_int;
 use std::mem::zeroed;
@@ -12,7 +12,7 @@ use nix::sys::signal::{SaFlags, SigAction, SigHandler, SigSet, Signal};
 
 use super::processes::waitpid_nohang;
 
-/// What a program does with a signal. There are no other handlers than these.
+/// The disposition of a signal. There are no other handlers than these.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Handler {
     /// `SIG_DFL`
@@ -21,28 +21,27 @@ pub enum Handler {
     Ignore,
     /// [`reap_children`]
     ReapChildren,
-    /// [`note_stop`], which cuts waiting calls short
+    /// [`note_stop`]; blocked calls fail with EINTR
     NoteStop,
-    /// [`note_status`], which cuts waiting calls short
+    /// [`note_status`]; blocked calls fail with EINTR
     NoteStatus,
-    /// [`note_child`], which cuts waiting calls short
+    /// [`note_child`]; blocked calls fail with EINTR
     NoteChild,
 }
 
-/// Set what a signal does: `int sigaction(int, const struct sigaction *, struct sigaction *)`, with `SA_RESTART`
-/// except for handlers that note, and with `SA_NOCLDSTOP` except for [`note_child`].
+/// Set the disposition of a signal: `int sigaction(int, const struct sigaction *, struct sigaction *)`. It sets
+/// `SA_RESTART`, except for the handlers that set a flag, and `SA_NOCLDSTOP`, except for [`note_child`].
 ///
 /// # Errors
 /// EINVAL for a signal that cannot be caught.
 ///
 /// <https://pubs.opengroup.org/onlinepubs/9799919799/functions/sigaction.html>
 pub fn sigaction(signal: Signal, handler: Handler) -> Result<()> {
-    let notes = matches!(handler, Handler::NoteStop | Handler::NoteStatus | Handler::NoteChild);
-    // a child that is traced by this process and stops is to be let go
-    let hears_stops = handler == Handler::NoteChild;
-    let restart = if notes { SaFlags::empty() } else { SaFlags::SA_RESTART };
-    let stops = if hears_stops { SaFlags::empty() } else { SaFlags::SA_NOCLDSTOP };
-    set_action(signal, handler, restart | stops)
+    let sets_flag = matches!(handler, Handler::NoteStop | Handler::NoteStatus | Handler::NoteChild);
+    let restart = if sets_flag { SaFlags::empty() } else { SaFlags::SA_RESTART };
+    // note_child needs to know of stopped children: wait4() detaches those that this process traces
+    let no_stops = if handler == Handler::NoteChild { SaFlags::empty() } else { SaFlags::SA_NOCLDSTOP };
+    set_action(signal, handler, restart | no_stops)
 }
 
 pub(super) fn set_action(signal: Signal, handler: Handler, flags: SaFlags) -> Result<()> {
@@ -55,20 +54,22 @@ pub(super) fn set_action(signal: Signal, handler: Handler, flags: SaFlags) -> Re
         Handler::NoteChild => SigHandler::SigAction(note_child),
     };
     let action = SigAction::new(handler, flags, SigSet::empty());
-    // SAFETY: the handlers call waitpid or store an int, which is async-signal-safe, and keep errno.
+    // SAFETY: the handlers only call waitpid or store atomics, which is async-signal-safe, and preserve errno.
     unsafe { nix::sys::signal::sigaction(signal, &action) }.map(drop)
 }
 
-/// The signals whose disposition is not the default, those that have a number and no name too.
+/// The numbers of the signals whose disposition is not the default, including real-time signals, which have no name.
 pub fn not_at_default() -> Vec<c_int> {
-    // the highest number differs, and a number that none has is at no disposition
+    // the highest signal number differs between systems; a number without a signal has no disposition
     const HIGHEST: c_int = 128;
     (1..=HIGHEST).filter(|&signal| disposition(signal).is_some_and(|what| what != libc::SIG_DFL)).collect()
 }
 
-/// Set what a signal does to its default: `signal(signal, SIG_DFL)`.
+/// Set a signal to its default disposition: `signal(int, SIG_DFL)`.
+///
+/// <https://pubs.opengroup.org/onlinepubs/9799919799/functions/signal.html>
 pub fn default_disposition(signal: c_int) {
-    // SAFETY: signal takes two integers; SIG_DFL is no function of ours.
+    // SAFETY: signal takes two integers; with SIG_DFL, no function of this program becomes a handler.
     unsafe { libc::signal(signal, libc::SIG_DFL) };
 }
 
@@ -77,16 +78,18 @@ pub fn is_ignored(signal: Signal) -> bool {
     disposition(signal as c_int) == Some(libc::SIG_IGN)
 }
 
-/// What a signal does: `sigaction(signal, NULL, &action)`. None: there is no such signal.
+/// The disposition of a signal: `int sigaction(int, NULL, struct sigaction *)`. `None`: there is no such signal.
+///
+/// <https://pubs.opengroup.org/onlinepubs/9799919799/functions/sigaction.html>
 fn disposition(signal: c_int) -> Option<libc::sighandler_t> {
     // SAFETY: sigaction is a structure of integers, for which all bits zero is a value.
     let mut action: libc::sigaction = unsafe { zeroed() };
-    // SAFETY: nothing is set, and action is whole and lives until sigaction returns.
-    let asked = unsafe { libc::sigaction(signal, ptr::null(), &raw mut action) };
-    (asked == 0).then_some(action.sa_sigaction)
+    // SAFETY: a null new action changes nothing; action is whole and lives until sigaction returns.
+    let result = unsafe { libc::sigaction(signal, ptr::null(), &raw mut action) };
+    (result == 0).then_some(action.sa_sigaction)
 }
 
-/// The SIGCHLD handler. Signals coalesce, so one may stand for many children.
+/// The SIGCHLD handler of robust and fork. It loops because signals coalesce: one may stand for many children.
 extern "C" fn reap_children(_signal: c_int) {
     let saved_errno = errno::errno();
     while waitpid_nohang().is_some() {}
@@ -99,18 +102,18 @@ static STATUS: AtomicBool = AtomicBool::new(false);
 static CHILD: AtomicBool = AtomicBool::new(false);
 static CHILD_PID: AtomicI32 = AtomicI32::new(0);
 
-/// The handler of signals that ask a program to stop: it notes which, and how often.
+/// The handler of signals that ask a program to stop: it stores the signal, and counts.
 extern "C" fn note_stop(signal: c_int) {
     STOP.store(signal, Ordering::Relaxed);
     STOPS.fetch_add(1, Ordering::Relaxed);
 }
 
-/// The signal that has asked this program to stop, if one has.
+/// The last signal that asked this program to stop, if any.
 pub fn stop_asked() -> Option<Signal> {
     Signal::try_from(STOP.load(Ordering::Relaxed)).ok()
 }
 
-/// How often it was asked.
+/// How many signals have asked this program to stop.
 pub fn stops_asked() -> u32 {
     STOPS.load(Ordering::Relaxed)
 }
@@ -120,23 +123,23 @@ extern "C" fn note_status(_signal: c_int) {
     STATUS.store(true, Ordering::Relaxed);
 }
 
-/// Whether a status was asked for since the last look.
+/// Whether SIGUSR1 arrived since the last call.
 pub fn status_asked() -> bool {
     STATUS.swap(false, Ordering::Relaxed)
 }
 
-/// The handler of SIGCHLD where a loop reaps: it notes that a child has ended, and which. Signals
-/// coalesce: others may have ended too.
+/// The SIGCHLD handler of a program whose main loop reaps: it stores that a child has ended, and which one. Signals
+/// coalesce: other children may have ended too.
 extern "C" fn note_child(_signal: c_int, info: *mut libc::siginfo_t, _context: *mut libc::c_void) {
-    // SAFETY: the kernel gives a handler with SA_SIGINFO a siginfo that lives until it returns.
+    // SAFETY: nix sets SA_SIGINFO for this handler, so the kernel passes a siginfo that lives until it returns.
     let info = unsafe { &*info };
-    // SAFETY: SIGCHLD's siginfo has si_pid; sent by kill() it has the sender's there, which is only a hint.
+    // SAFETY: SIGCHLD's siginfo has si_pid. (If kill() sent the signal, it is the sender's: callers use it as a hint.)
     let pid = unsafe { info.si_pid() };
     CHILD_PID.store(pid, Ordering::Relaxed);
     CHILD.store(true, Ordering::Relaxed);
 }
 
-/// Whether a child has ended since the last look, and which, as far as the signal told.
+/// Whether SIGCHLD arrived since the last call; if so, the process ID in the last one, which is only a hint.
 pub fn child_noted() -> Option<i32> {
     CHILD.swap(false, Ordering::Relaxed).then(|| CHILD_PID.load(Ordering::Relaxed))
 }

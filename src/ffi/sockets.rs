@@ -1,4 +1,4 @@
-//! Sockets: what nix does not give, or not with the peer's address.
+//! Sockets: calls that nix does not provide, or provides without the peer address.
 //!
 //! `sin_port` and `s_addr` are in network byte order, as in C.
 
@@ -15,10 +15,9 @@ use nix::errno::Errno;
 
 use super::names::ntohs;
 
-/// An IPv4 socket address, all zero, to be filled in by hand (`struct sockaddr_in`).
+/// An IPv4 socket address (`struct sockaddr_in`), all zero, for the caller to fill in.
 ///
-/// `sin_port` and `sin_addr.s_addr` are in network byte order. Where the structure has a length (BSD),
-/// it is set.
+/// `sin_port` and `sin_addr.s_addr` are in network byte order. On BSD, the length field is set.
 ///
 /// <https://pubs.opengroup.org/onlinepubs/9799919799/basedefs/netinet_in.h.html>
 pub fn sockaddr_in() -> sockaddr_in {
@@ -32,7 +31,7 @@ pub fn sockaddr_in() -> sockaddr_in {
     address
 }
 
-/// Bind a socket to an address, its parts in network byte order:
+/// Bind a socket to an address, whose fields are in network byte order:
 /// `int bind(int, const struct sockaddr *, socklen_t)`.
 ///
 /// # Errors
@@ -45,8 +44,8 @@ pub fn bind(socket: &OwnedFd, address: &sockaddr_in) -> Result<()> {
         .map(drop)
 }
 
-/// Listen on a socket: `int listen(int, int)`. The backlog counts connections that wait for accept; the
-/// kernel lowers it to its own limit. (nix refuses to pass on what is above that limit.)
+/// Listen on a socket: `int listen(int, int)`. The backlog is the number of connections that may wait for accept; the
+/// kernel lowers it to its own limit. (nix rejects values above that limit.)
 ///
 /// # Errors
 /// EADDRINUSE, EINVAL, and those of listen(2).
@@ -57,9 +56,8 @@ pub fn listen(socket: &OwnedFd, backlog: c_int) -> Result<()> {
     Errno::result(unsafe { libc::listen(socket.as_raw_fd(), backlog) }).map(drop)
 }
 
-/// Accept a connection, with its peer's address, its parts in network byte order:
-/// `int accept(int, struct sockaddr *, socklen_t *)`.
-/// (nix's accept gives no address.)
+/// Accept a connection, and return it with the peer address, whose fields are in network byte order:
+/// `int accept(int, struct sockaddr *, socklen_t *)`. (nix's accept returns no address.)
 ///
 /// # Errors
 /// EINTR, ECONNABORTED, EMFILE, ENFILE, ENOBUFS, ENOMEM, and those of accept(2).
@@ -71,15 +69,15 @@ pub fn accept(socket: &OwnedFd) -> Result<(OwnedFd, sockaddr_in)> {
     let pointer = ptr::from_mut(&mut address).cast();
     // SAFETY: pointer and length describe a whole sockaddr_in that lives until accept returns.
     let fd = Errno::result(unsafe { libc::accept(socket.as_raw_fd(), pointer, &raw mut length) })?;
-    // SAFETY: accept has just made fd, and nothing else holds it.
+    // SAFETY: accept has just created fd, and nothing else owns it.
     Ok((unsafe { OwnedFd::from_raw_fd(fd) }, address))
 }
 
-/// Accept a connection of any family, close-on-exec and blocking, with its peer's address:
-/// `int accept4(int, struct sockaddr *, socklen_t *, int)`, which came into POSIX in 2024.
+/// Accept an IPv4 or IPv6 connection, and return it with the peer address. The new socket is close-on-exec and
+/// blocking: `int accept4(int, struct sockaddr *, socklen_t *, int)` (POSIX since 2024).
 ///
 /// # Errors
-/// As [`accept`]; EAGAIN when the listening socket does not block and nobody waits.
+/// As [`accept`]; EAGAIN if the listening socket is non-blocking and the backlog is empty.
 ///
 /// <https://pubs.opengroup.org/onlinepubs/9799919799/functions/accept.html>
 pub fn accept4(socket: &OwnedFd) -> Result<(OwnedFd, SocketAddr)> {
@@ -93,13 +91,13 @@ pub fn accept4(socket: &OwnedFd) -> Result<(OwnedFd, SocketAddr)> {
     // SAFETY: pointer and length describe a whole union of addresses that lives until accept returns.
     let fd = unsafe { libc::accept(socket.as_raw_fd(), pointer, &raw mut length) };
     let fd = Errno::result(fd)?;
-    // SAFETY: accept has just made fd, and nothing else holds it.
+    // SAFETY: accept has just created fd, and nothing else owns it.
     let client = unsafe { OwnedFd::from_raw_fd(fd) };
     #[cfg(target_os = "macos")]
     {
         use nix::fcntl::{FcntlArg, FdFlag, OFlag, fcntl};
         fcntl(&client, FcntlArg::F_SETFD(FdFlag::FD_CLOEXEC))?;
-        // there it inherits what the listening socket has
+        // on macOS it inherits O_NONBLOCK from the listening socket
         fcntl(&client, FcntlArg::F_SETFL(OFlag::empty()))?;
     }
     Ok((client, address.read()))
@@ -118,24 +116,24 @@ impl Address {
         unsafe { zeroed() }
     }
 
-    /// Out of network byte order.
+    /// Convert from network byte order.
     fn read(&self) -> SocketAddr {
-        // SAFETY: the family stands at the same place in both, and all bits were set when it was made.
+        // SAFETY: the family is at the same offset in both variants, and all bytes were initialized to zero.
         let family = unsafe { self.v4.sin_family };
         if c_int::from(family) == libc::AF_INET6 {
-            // SAFETY: all bits of it were set when it was made, and any are a value.
+            // SAFETY: all bytes were initialized to zero, and every bit pattern is a valid sockaddr_in6.
             let v6 = unsafe { self.v6 };
             let port = ntohs(v6.sin6_port);
             return SocketAddrV6::new(v6.sin6_addr.s6_addr.into(), port, v6.sin6_flowinfo, v6.sin6_scope_id)
                 .into();
         }
-        // SAFETY: all bits of it were set when it was made, and any are a value.
+        // SAFETY: all bytes were initialized to zero, and every bit pattern is a valid sockaddr_in.
         let v4 = unsafe { self.v4 };
         SocketAddrV4::new(u32::from_be(v4.sin_addr.s_addr).into(), ntohs(v4.sin_port)).into()
     }
 }
 
-/// The address that a socket is bound to, its parts in network byte order:
+/// The address that a socket is bound to, whose fields are in network byte order:
 /// `int getsockname(int, struct sockaddr *, socklen_t *)`.
 ///
 /// # Errors

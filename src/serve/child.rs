@@ -1,4 +1,4 @@
-//! Everything between fork and exec, in order.
+//! The child: everything between fork and exec, in order.
 
 use std::ffi::{CStr, CString, OsStr};
 use std::fs::File;
@@ -27,73 +27,75 @@ use crate::serve::client::Client;
 use crate::serve::pause::BACK_OFF;
 use crate::serve::{builtin, env, log};
 
-/// So often is it tried to execute a program for which something is missing: [`BACK_OFF`] apart, for five seconds. It
-/// cannot be for ever: those who wait count as processes of their user, and would keep each other waiting.
+/// How many times exec is tried while a resource is exhausted, [`BACK_OFF`] apart: for five seconds. Trying for ever
+/// would not do: children that wait count as processes of their user, and could keep each other waiting.
 const EXEC_TRIES: u32 = 50;
 
-/// What a child is made of.
-pub struct Recipe {
-    /// The program and its arguments; none is the built-in child.
-    pub program: Strings,
-    /// The files that the program may be, the first one first.
-    pub files: Vec<CString>,
-    /// The environment; what it says of the connection is written before fork.
+/// All that a child needs to know to become the program.
+pub struct ChildSetup {
+    /// The program and its arguments; empty for the built-in child.
+    pub arguments: Strings,
+    /// The paths where the program may be, in the order to try them; empty for the built-in child.
+    pub paths: Vec<CString>,
+    /// The environment; the variables of the connection are added before fork.
     pub environment: Strings,
-    /// The part of it that tells of the connection.
+    /// The variables of the connection.
     pub connection: String,
-    /// The signals whose disposition here is not the default: few, where setting all would be thirty calls.
-    pub signals: Vec<i32>,
-    /// What its stderr is, where the server's is another.
-    pub log: Option<OwnedFd>,
-    /// Where its file tree begins.
+    /// The signals whose disposition in the parent is not the default. A child resets these few: to reset all signals
+    /// would take thirty calls.
+    pub signals_to_reset: Vec<i32>,
+    /// The child's stderr, if it is not the server's.
+    pub stderr: Option<OwnedFd>,
+    /// Its root directory.
     pub chroot: Option<PathBuf>,
-    /// What it is allowed less of.
-    pub allowances: Vec<(Allowance, u64)>,
-    /// Who it is.
+    /// Its resource limits.
+    pub rlimits: Vec<(Allowance, u64)>,
+    /// The user that it runs as.
     pub identity: Option<Identity>,
-    /// Whether exec may give it more rights.
+    /// Whether exec must not give it more rights.
     pub no_new_privs: bool,
-    /// Whether it has a session of its own, as it must where the server has a terminal. (Linux may schedule each
-    /// session by itself, sched(7): that costs more than fork.)
+    /// Whether it gets a session of its own, which takes it away from the server's terminal. Without a terminal, the
+    /// server's session is kept: Linux may schedule each session as a group (sched(7)), which costs more than fork.
     pub own_session: bool,
-    /// The server.
+    /// The server's process ID.
     pub server: Pid,
 }
 
-/// A user, by numbers.
+/// The user, group and supplementary groups of a process.
 pub struct Identity {
-    /// The user.
+    /// The user ID.
     pub uid: u32,
-    /// The group.
+    /// The group ID.
     pub gid: u32,
-    /// All groups.
+    /// The supplementary groups, for setgroups(2).
     pub groups: Vec<u32>,
 }
 
-/// A step that failed.
-type Step = (&'static str, Errno);
+/// The step that failed, and why.
+type FailedStep = (&'static str, Errno);
 
-impl Recipe {
-    /// Write down what the program is to know of a client; `local` is where all clients connect to, if that is one
-    /// place.
-    pub fn describe(&mut self, client: &Client, local: Option<SocketAddr>) {
-        if !self.files.is_empty() {
+impl ChildSetup {
+    /// Set the environment variables that describe a client's connection. `local` is the address that all clients
+    /// connect to, if there is only one.
+    pub fn set_connection(&mut self, client: &Client, local: Option<SocketAddr>) {
+        if !self.paths.is_empty() {
             let local = client.local.or(local).or_else(|| local_address(&client.socket).ok());
             self.connection.clear();
-            env::of_connection(&mut self.connection, client.address, local);
+            env::write_connection(&mut self.connection, client.address, local);
             self.environment.set_more(&self.connection);
         }
     }
 }
 
-/// Become what serves the client. A step that fails ends the child: its client is closed, the log says why.
-pub fn become_child(recipe: &Recipe, client: OwnedFd) -> ! {
-    let (step, errno) = match prepare(recipe, client) {
-        Ok(()) if recipe.files.is_empty() => builtin::serve(),
-        Ok(()) => ("exec", run(recipe)),
+/// Become the program that serves the client. If a step fails, the child logs why and exits, which closes the client's
+/// connection.
+pub fn become_child(setup: &ChildSetup, socket: OwnedFd) -> ! {
+    let (step, errno) = match prepare(setup, socket) {
+        Ok(()) if setup.paths.is_empty() => builtin::serve(),
+        Ok(()) => ("exec", exec_with_retries(setup)),
         Err(failed) => failed,
     };
-    log::outlive_it();
+    log::ignore_write_signals();
     log::failed(std::process::id(), step, strerror(errno));
     _exit(match (step, errno) {
         ("exec", Errno::ENOENT | Errno::ENOTDIR) => Exit::NotFound,
@@ -102,82 +104,85 @@ pub fn become_child(recipe: &Recipe, client: OwnedFd) -> ! {
     } as i32)
 }
 
-fn prepare(recipe: &Recipe, client: OwnedFd) -> Result<(), Step> {
+fn prepare(setup: &ChildSetup, socket: OwnedFd) -> Result<(), FailedStep> {
     let at = |step: &'static str| move |errno| (step, errno);
 
-    // a process group of its own: it is signalled with all that it starts; and no terminal to type into
-    if recipe.own_session {
+    // a process group of its own, so that a signal reaches all that the child starts; if the server has a terminal, a
+    // session of its own, so that the program cannot type into the terminal
+    if setup.own_session {
         setsid().map_err(at("setsid"))?;
     } else {
         setpgid(Pid::from_raw(0), Pid::from_raw(0)).map_err(at("setpgid"))?;
     }
 
-    // signals as a program expects them: SIGPIPE too, which Rust ignores
-    recipe.signals.iter().for_each(|&signal| default_disposition(signal));
+    // signal dispositions and mask as programs expect them; SIGPIPE too, which Rust ignores
+    setup.signals_to_reset.iter().for_each(|&signal| default_disposition(signal));
     sigprocmask(SigmaskHow::SIG_SETMASK, Some(&SigSet::empty()), None).map_err(at("sigprocmask"))?;
 
     // descriptors: 0 and 1 are the client's socket itself, 2 is the log, and there is no other
-    dup2_stdin(&client).map_err(at("dup2"))?;
-    dup2_stdout(&client).map_err(at("dup2"))?;
-    if let Some(log) = &recipe.log {
-        log::wait_again(log).map_err(at("dup2"))?;
+    dup2_stdin(&socket).map_err(at("dup2"))?;
+    dup2_stdout(&socket).map_err(at("dup2"))?;
+    if let Some(stderr) = &setup.stderr {
+        log::use_shared_stderr(stderr).map_err(at("dup2"))?;
     }
-    // all above 2 are closed at once, the client's first copy too
-    std::mem::forget(client);
+    // close all descriptors above 2 at once, including the original of the client's socket
+    std::mem::forget(socket);
     closefrom_3();
 
-    restrict(recipe)
+    restrict(setup)
 }
 
-/// Give up what the program is not to have.
-fn restrict(recipe: &Recipe) -> Result<(), Step> {
+/// Take away the rights that the program must not have.
+fn restrict(setup: &ChildSetup) -> Result<(), FailedStep> {
     let at = |step: &'static str| move |errno| (step, errno);
 
-    // its place
-    if let Some(folder) = &recipe.chroot {
+    // the root directory
+    if let Some(folder) = &setup.chroot {
         chroot(folder).map_err(at("chroot"))?;
         chdir("/").map_err(at("chdir"))?;
     }
 
-    // what it may use; before it is another user, who could not set all of it
-    for &(allowance, value) in &recipe.allowances {
+    // resource limits; before the change of user, because the new user may lack the right to set some of them
+    for &(allowance, value) in &setup.rlimits {
         setrlimit(allowance, value).map_err(at(allowance.name()))?;
     }
 
-    // who it is: groups first, while that is still allowed
-    if let Some(Identity { uid, gid, groups }) = &recipe.identity {
+    // user and groups
+    if let Some(Identity { uid, gid, groups }) = &setup.identity {
         become_user(*uid, *gid, groups)?;
     }
-    if recipe.no_new_privs {
+    if setup.no_new_privs {
         no_new_privs().map_err(at("no-new-privs"))?;
     }
 
-    // how it ends when the server is killed; last, since another user's process loses it
+    // SIGTERM when the server dies; last, because a change of user clears this setting
     term_with_parent();
-    if getppid() != recipe.server {
+    // the child has another parent: the server died before that call
+    if getppid() != setup.server {
         _exit(Exit::System as i32);
     }
     Ok(())
 }
 
-/// Try in a child what each child will do, and whether the program can be run: why not is better said now than to
-/// each client. Where not even that child can be made, it is too early to tell.
-pub fn rehearse(recipe: &Recipe) -> Option<(String, Errno)> {
-    let (said, say) = pipe().ok()?;
+/// Take away the same rights in a trial child, and check that the program can be executed: it is better to report an
+/// error now than at each client. Returns the step that failed; `None` also if fork fails, since a later fork may
+/// succeed.
+pub fn try_in_a_child(setup: &ChildSetup) -> Option<(String, Errno)> {
+    let (reader, writer) = pipe().ok()?;
     match fork().ok()? {
         ForkResult::Child => {
-            // no memory is asked for, of which there may be too little now
-            if let Err((step, errno)) = restrict(recipe).and_then(|()| can_run(recipe)) {
-                let _ = write(&say, &(errno as i32).to_ne_bytes());
-                let _ = write(&say, step.as_bytes());
+            // no allocation here: the memory limit may already be reached
+            if let Err((step, errno)) = restrict(setup).and_then(|()| check_program(setup)) {
+                let _ = write(&writer, &(errno as i32).to_ne_bytes());
+                let _ = write(&writer, step.as_bytes());
             }
             _exit(0)
         }
         ForkResult::Parent { child } => {
-            drop(say);
+            drop(writer);
             let mut text = Vec::new();
-            // what cannot be read or waited for was not said
-            let _ = File::from(said).read_to_end(&mut text);
+            // if the report cannot be read, there is none
+            let _ = File::from(reader).read_to_end(&mut text);
             let _ = waitpid(child, None);
             let (errno, step) = text.split_first_chunk()?;
             Some((String::from_utf8_lossy(step).into(), Errno::from_raw(i32::from_ne_bytes(*errno))))
@@ -185,31 +190,30 @@ pub fn rehearse(recipe: &Recipe) -> Option<(String, Errno)> {
     }
 }
 
-/// Whether a file that the program may be is there, and executable. Where several are, the first reason but "not there"
-/// tells why none is.
-fn can_run(recipe: &Recipe) -> Result<(), Step> {
+/// Check that one of the program's paths is an executable file. If none is, the error is the first that is not ENOENT.
+fn check_program(setup: &ChildSetup) -> Result<(), FailedStep> {
     let mut why = Errno::ENOENT;
-    for file in &recipe.files {
-        match runs(file) {
+    for path in &setup.paths {
+        match check_executable(path) {
             Ok(()) => return Ok(()),
             Err(errno) if why == Errno::ENOENT => why = errno,
             Err(_) => {}
         }
     }
-    if recipe.files.is_empty() { Ok(()) } else { Err(("exec", why)) }
+    if setup.paths.is_empty() { Ok(()) } else { Err(("exec", why)) }
 }
 
-fn runs(file: &CStr) -> Result<(), Errno> {
-    let mode = SFlag::from_bits_truncate(stat(file)?.st_mode) & SFlag::S_IFMT;
-    access(file, AccessFlags::X_OK)?;
+fn check_executable(path: &CStr) -> Result<(), Errno> {
+    let mode = SFlag::from_bits_truncate(stat(path)?.st_mode) & SFlag::S_IFMT;
+    access(path, AccessFlags::X_OK)?;
     if mode == SFlag::S_IFREG { Ok(()) } else { Err(Errno::EACCES) }
 }
 
-/// Execute the program. Returns why that failed; what may be there again soon is waited for.
-fn run(recipe: &Recipe) -> Errno {
+/// Execute the program, and try again while a resource is exhausted. Returns only if that fails.
+fn exec_with_retries(setup: &ChildSetup) -> Errno {
     let mut tries = EXEC_TRIES;
     loop {
-        match run_first(recipe) {
+        match exec_first(setup) {
             Errno::EAGAIN | Errno::ENOMEM | Errno::ENFILE | Errno::EMFILE if tries > 1 => {
                 tries -= 1;
                 std::thread::sleep(BACK_OFF);
@@ -219,13 +223,13 @@ fn run(recipe: &Recipe) -> Errno {
     }
 }
 
-/// Execute the first file that can be. Returns why none can.
-fn run_first(recipe: &Recipe) -> Errno {
+/// Execute the first path that can be executed. Returns only if none can.
+fn exec_first(setup: &ChildSetup) -> Errno {
     let mut why = Errno::ENOENT;
-    for file in &recipe.files {
-        match execve(file, &recipe.program, &recipe.environment) {
+    for path in &setup.paths {
+        match execve(path, &setup.arguments, &setup.environment) {
             Errno::ENOENT | Errno::ENOTDIR => {}
-            // another of that name may be further on
+            // a later path may be executable
             Errno::EACCES => why = Errno::EACCES,
             errno => return errno,
         }
@@ -233,13 +237,13 @@ fn run_first(recipe: &Recipe) -> Errno {
     why
 }
 
-/// The files that a name may stand for, as a shell finds them.
-pub fn files(name: &CStr) -> Vec<CString> {
+/// The paths that a program's name may stand for, as a shell searches PATH.
+pub fn candidate_paths(name: &CStr) -> Vec<CString> {
     if name.is_empty() || name.to_bytes().contains(&b'/') {
         return vec![name.into()];
     }
-    let path = std::env::var_os("PATH").unwrap_or_else(|| "/usr/local/bin:/usr/bin:/bin".into());
-    let named = OsStr::from_bytes(name.to_bytes());
-    let files = std::env::split_paths(&path).map(|folder| folder.join(named));
-    files.filter_map(|file| CString::new(file.into_os_string().into_encoded_bytes()).ok()).collect()
+    let search_path = std::env::var_os("PATH").unwrap_or_else(|| "/usr/local/bin:/usr/bin:/bin".into());
+    let file_name = OsStr::from_bytes(name.to_bytes());
+    let paths = std::env::split_paths(&search_path).map(|folder| folder.join(file_name));
+    paths.filter_map(|path| CString::new(path.into_os_string().into_encoded_bytes()).ok()).collect()
 }

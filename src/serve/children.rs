@@ -1,4 +1,4 @@
-//! Who is alive, since when, and until when.
+//! The live children: their start times, their deadlines, and the signals sent to their process groups.
 
 use std::collections::{BTreeMap, VecDeque};
 use std::net::SocketAddr;
@@ -13,15 +13,15 @@ use crate::serve::limits::Source;
 use crate::serve::log;
 use crate::serve::table::Table;
 
-/// Between SIGTERM and SIGKILL.
+/// The time between SIGTERM and SIGKILL.
 const TERM_TO_KILL: Duration = Duration::from_secs(2);
-/// A child whose client has gone may be about to end by itself.
+/// The time between the hangup of a client and SIGTERM for its child, which may be about to exit by itself.
 const GONE_TO_TERM: Duration = Duration::from_millis(200);
-/// Between two looks at the groups of children that were waited for.
-const LOOK: Duration = Duration::from_millis(50);
+/// How often to check whether the process groups of reaped children are empty.
+const GROUP_CHECK_INTERVAL: Duration = Duration::from_millis(50);
 
-/// Linux has at most so many numbers for processes.
-pub const MOST: usize = 1 << 22;
+/// The most process IDs that Linux can be set to have (`PID_MAX_LIMIT`).
+pub const MAX_CHILDREN: usize = 1 << 22;
 
 /// A child that serves a client.
 #[derive(Clone, Copy)]
@@ -30,198 +30,203 @@ pub struct Child {
     pub client: SocketAddr,
     /// The client's source, for the limits.
     pub source: Source,
-    /// Since when.
-    pub begun: Instant,
-    /// Which of all children it is: a number of a process comes again.
+    /// When it was forked.
+    pub started: Instant,
+    /// Its number among all children that this server has started: unlike a process ID, it is never reused.
     pub serial: u64,
-    /// Its group has been told to end.
-    told: bool,
-    /// Its group may not be killed: another user's, and this server has not the right.
-    untouchable: bool,
+    /// SIGTERM was sent to its process group.
+    sigterm_sent: bool,
+    /// SIGKILL failed: it runs as another user, and the server lacks the right to signal it.
+    kill_denied: bool,
 }
 
-/// What is to be done to a child's group, if the child is the one that was meant.
+/// When to signal a child's process group. The serial number tells the child from a later one with the same process ID.
 #[derive(Clone, Copy)]
-struct Due {
-    when: Instant,
+struct Deadline {
+    at: Instant,
     pid: i32,
     serial: u64,
 }
 
-/// All children, and what is due for them. Each queue holds what comes after the same time, and so is in order.
+/// All live children, and their deadlines. All deadlines in one queue have the same delay, so the queue is in order.
 pub struct Children {
-    alive: Table<Child>,
-    born: u64,
+    live: Table<Child>,
+    next_serial: u64,
     timeout: Option<Duration>,
-    /// Those for whom a time-out is due, by age.
-    by_age: BTreeMap<u64, i32>,
-    gone: VecDeque<Due>,
-    kills: VecDeque<Due>,
-    look: Option<Instant>,
+    /// The children for which the time-out still counts, by serial number: the oldest comes first.
+    timeouts: BTreeMap<u64, i32>,
+    /// When to terminate children whose clients have gone.
+    gone_clients: VecDeque<Deadline>,
+    /// When to kill groups to which SIGTERM was sent. A group may still have processes after its child was reaped.
+    kills: VecDeque<Deadline>,
+    next_group_check: Option<Instant>,
 }
 
 impl Children {
-    /// Nobody, and room for so many; each is to be ended after a time, if one is given.
-    pub fn new(room: usize, timeout: Option<Duration>) -> Result<Children, Errno> {
+    /// No children yet, and space for `max` of them. With a time-out, each child is terminated when it is that old.
+    pub fn new(max: usize, timeout: Option<Duration>) -> Result<Children, Errno> {
         Ok(Children {
-            alive: Table::with_room(room)?,
-            born: 0,
+            live: Table::with_capacity(max)?,
+            next_serial: 0,
             timeout,
-            by_age: BTreeMap::new(),
-            gone: VecDeque::new(),
+            timeouts: BTreeMap::new(),
+            gone_clients: VecDeque::new(),
             kills: VecDeque::new(),
-            look: None,
+            next_group_check: None,
         })
     }
 
-    /// How many serve.
+    /// How many children are live.
     pub fn len(&self) -> usize {
-        self.alive.len()
+        self.live.len()
     }
 
-    /// Whether there is nobody to wait for: no child but those that cannot be ended, and nothing of the
-    /// group of one that was told to end.
+    /// Whether there is nothing left to wait for: no child that can be killed, and no process in a group to which
+    /// SIGTERM was sent.
     pub fn is_empty(&self) -> bool {
-        self.alive.iter().all(|(_, child)| child.untouchable) && self.kills.is_empty()
+        self.live.iter().all(|(_, child)| child.kill_denied) && self.kills.is_empty()
     }
 
-    /// The number that the next child will have among all.
+    /// The serial number of the next child.
     pub fn next_serial(&self) -> u64 {
-        self.born
+        self.next_serial
     }
 
-    /// A child was born.
+    /// Add a child that was just forked.
     pub fn add(&mut self, pid: i32, client: SocketAddr, now: Instant) {
-        let serial = self.born;
-        self.born += 1;
+        let serial = self.next_serial;
+        self.next_serial += 1;
         if self.timeout.is_some() {
-            self.by_age.insert(serial, pid);
+            self.timeouts.insert(serial, pid);
         }
-        // a number that comes again is nobody's group any more
+        // the kernel reuses a process ID only after the group of that number is empty
         self.kills.retain(|kill| kill.pid != pid);
         let source = Source::of(client.ip());
-        let known = self
-            .alive
-            .insert(pid, Child { client, source, begun: now, serial, told: false, untouchable: false });
-        debug_assert!(known, "there are no more children than may be");
+        let child = Child { client, source, started: now, serial, sigterm_sent: false, kill_denied: false };
+        let inserted = self.live.insert(pid, child);
+        debug_assert!(inserted, "there are never more children than the table has space for");
     }
 
-    /// A child has ended, and was waited for. None: it was none of ours.
+    /// Remove a child that was reaped; `None` if this server did not start it.
     pub fn remove(&mut self, pid: i32) -> Option<Child> {
-        let child = self.alive.remove(pid)?;
-        self.by_age.remove(&child.serial);
-        if child.told && killpg(Pid::from_raw(pid), None) == Err(Errno::ESRCH) {
-            // nothing is left of its group, and its number may come again
+        let child = self.live.remove(pid)?;
+        self.timeouts.remove(&child.serial);
+        if child.sigterm_sent && killpg(Pid::from_raw(pid), None) == Err(Errno::ESRCH) {
+            // its group is empty, and the kernel may reuse the number
             self.kills.retain(|kill| kill.serial != child.serial);
         }
         Some(child)
     }
 
-    /// The client of a child has wholly gone.
+    /// The client of a child has closed both directions or reset the connection. `serial` is the lower half of the
+    /// child's serial number.
     pub fn client_gone(&mut self, serial: u32, pid: i32, now: Instant) {
-        let meant = |child: &&Child| child.serial as u32 == serial;
-        let Some(serial) = self.alive.get(pid).filter(meant).map(|child| child.serial) else { return };
-        self.gone.push_back(Due { when: now + GONE_TO_TERM, pid, serial });
+        let is_same_child = |child: &&Child| child.serial as u32 == serial;
+        let Some(serial) = self.live.get(pid).filter(is_same_child).map(|child| child.serial) else { return };
+        self.gone_clients.push_back(Deadline { at: now + GONE_TO_TERM, pid, serial });
     }
 
-    /// Tell all to end.
-    pub fn end_all(&mut self, now: Instant, why: &str) {
-        let all: Vec<i32> = self.alive.iter().map(|(pid, _)| pid).collect();
-        all.into_iter().for_each(|pid| self.tell(pid, now, why));
+    /// Send SIGTERM to all children, and plan SIGKILL.
+    pub fn terminate_all(&mut self, now: Instant, why: &str) {
+        let all: Vec<i32> = self.live.iter().map(|(pid, _)| pid).collect();
+        all.into_iter().for_each(|pid| self.terminate(pid, now, why));
     }
 
-    /// Whoever was told to end has had the time for it.
-    pub fn wait_no_longer(&mut self, now: Instant) {
-        self.kills.iter_mut().for_each(|kill| kill.when = now);
+    /// Let the next [`Children::run_deadlines`] send every planned SIGKILL.
+    pub fn make_kills_due(&mut self, now: Instant) {
+        self.kills.iter_mut().for_each(|kill| kill.at = now);
     }
 
-    /// Signal a child's group; and the child itself, until it was waited for, where it may have no group yet, or have
-    /// gone to another, or be the one of its group that may not be killed.
+    /// Signal a child's process group. Signal the child itself too, if it was not reaped yet and the signal to the
+    /// group may have missed it: it may not have made its group yet, or have moved to another, or be the one process
+    /// of its group that this server may not signal.
     fn signal(&self, pid: i32, signal: Signal) -> Result<(), Errno> {
         let child = Pid::from_raw(pid);
         let group = killpg(child, signal);
-        let there = self.alive.get(pid).is_some();
-        // what a program does at SIGTERM it should do once
-        let reached = signal != Signal::SIGKILL && group.is_ok() && getpgid(Some(child)) == Ok(child);
-        if there && !reached { kill(child, signal) } else { group }
+        let is_live = self.live.get(pid).is_some();
+        // a program should get SIGTERM only once; a second SIGKILL does no harm
+        let group_reached_it =
+            signal != Signal::SIGKILL && group.is_ok() && getpgid(Some(child)) == Ok(child);
+        if is_live && !group_reached_it { kill(child, signal) } else { group }
     }
 
-    /// Do what is due by now.
-    pub fn act(&mut self, now: Instant) {
-        while let Some((pid, _)) = self.oldest().filter(|oldest| oldest.1 <= now) {
-            self.tell(pid, now, "timeout");
+    /// Send the signals that are due by now.
+    pub fn run_deadlines(&mut self, now: Instant) {
+        while let Some((pid, _)) = self.next_timeout().filter(|timeout| timeout.1 <= now) {
+            self.terminate(pid, now, "timeout");
         }
-        while let Some(due) = next(&mut self.gone, now) {
-            self.tell_if(due, now, "client-gone");
+        while let Some(due) = pop_due(&mut self.gone_clients, now) {
+            self.terminate_if_live(due, now, "client-gone");
         }
-        while let Some(due) = next(&mut self.kills, now) {
+        while let Some(due) = pop_due(&mut self.kills, now) {
             match self.signal(due.pid, Signal::SIGKILL) {
                 Ok(()) => log::ending(due.pid, Signal::SIGKILL, "still-there"),
-                // it has ended in the meantime
+                // the whole group has ended in the meantime
                 Err(Errno::ESRCH) => {}
                 Err(errno) => {
                     log::failed(due.pid as u32, "kill", strerror(errno));
-                    if let Some(child) = self.alive.get_mut(due.pid) {
-                        child.untouchable = true;
+                    if let Some(child) = self.live.get_mut(due.pid) {
+                        child.kill_denied = true;
                     }
                 }
             }
         }
-        if self.look.is_none_or(|look| look <= now) {
-            self.look_at_groups(now);
+        if self.next_group_check.is_none_or(|check| check <= now) {
+            self.drop_empty_groups(now);
         }
     }
 
-    /// Once the group of a child that was waited for is empty, its number may come again.
-    fn look_at_groups(&mut self, now: Instant) {
-        let alive = &self.alive;
-        self.kills.retain(|kill| {
-            is_alive(alive, kill) || killpg(Pid::from_raw(kill.pid), None) != Err(Errno::ESRCH)
-        });
-        let left_alone = self.kills.iter().any(|kill| !is_alive(alive, kill));
-        self.look = left_alone.then(|| now + LOOK);
+    /// Cancel SIGKILL for each reaped child whose group is empty: the kernel may reuse the number of the group.
+    fn drop_empty_groups(&mut self, now: Instant) {
+        let live = &self.live;
+        self.kills
+            .retain(|kill| is_live(live, kill) || killpg(Pid::from_raw(kill.pid), None) != Err(Errno::ESRCH));
+        let groups_remain = self.kills.iter().any(|kill| !is_live(live, kill));
+        self.next_group_check = groups_remain.then(|| now + GROUP_CHECK_INTERVAL);
     }
 
-    /// When something is due next.
-    pub fn due(&self) -> Option<Instant> {
-        let queued = [&self.gone, &self.kills].into_iter().filter_map(|queue| Some(queue.front()?.when));
-        queued.chain(self.oldest().map(|oldest| oldest.1)).chain(self.look).min()
+    /// When [`Children::run_deadlines`] next has something to do.
+    pub fn next_deadline(&self) -> Option<Instant> {
+        let queued =
+            [&self.gone_clients, &self.kills].into_iter().filter_map(|queue| Some(queue.front()?.at));
+        queued.chain(self.next_timeout().map(|timeout| timeout.1)).chain(self.next_group_check).min()
     }
 
-    /// Whose time is over first, and when.
-    fn oldest(&self) -> Option<(i32, Instant)> {
-        let pid = *self.by_age.values().next()?;
-        Some((pid, self.alive.get(pid)?.begun + self.timeout?))
+    /// The child whose time-out comes first, and when.
+    fn next_timeout(&self) -> Option<(i32, Instant)> {
+        let pid = *self.timeouts.values().next()?;
+        Some((pid, self.live.get(pid)?.started + self.timeout?))
     }
 
-    fn tell_if(&mut self, due: Due, now: Instant, why: &str) {
-        if is_alive(&self.alive, &due) {
-            self.tell(due.pid, now, why);
+    fn terminate_if_live(&mut self, due: Deadline, now: Instant, why: &str) {
+        if is_live(&self.live, &due) {
+            self.terminate(due.pid, now, why);
         }
     }
 
-    fn tell(&mut self, pid: i32, now: Instant, why: &str) {
-        let Some(child) = self.alive.get_mut(pid) else { return };
-        if child.told {
+    /// Send SIGTERM to a child's group, and plan SIGKILL; only once per child.
+    fn terminate(&mut self, pid: i32, now: Instant, why: &str) {
+        let Some(child) = self.live.get_mut(pid) else { return };
+        if child.sigterm_sent {
             return;
         }
-        child.told = true;
-        self.by_age.remove(&child.serial);
-        self.kills.push_back(Due { when: now + TERM_TO_KILL, pid, serial: child.serial });
+        child.sigterm_sent = true;
+        self.timeouts.remove(&child.serial);
+        self.kills.push_back(Deadline { at: now + TERM_TO_KILL, pid, serial: child.serial });
         log::ending(pid, Signal::SIGTERM, why);
-        // ESRCH: it has ended, and is about to be waited for
+        // ESRCH: the child has ended, and is about to be reaped
         let _ = self.signal(pid, Signal::SIGTERM);
     }
 }
 
-/// Whether the child that was meant is there, and not another of its number.
-fn is_alive(alive: &Table<Child>, due: &Due) -> bool {
-    alive.get(due.pid).is_some_and(|child| child.serial == due.serial)
+/// Whether the child of a deadline is live: not ended, and not replaced by another with its process ID.
+fn is_live(live: &Table<Child>, due: &Deadline) -> bool {
+    live.get(due.pid).is_some_and(|child| child.serial == due.serial)
 }
 
-/// What is due first, if it is due by now.
-fn next(queue: &mut VecDeque<Due>, now: Instant) -> Option<Due> {
-    let due = *queue.front().filter(|due| due.when <= now)?;
+/// Remove the first deadline of a queue, if it is due by now.
+fn pop_due(queue: &mut VecDeque<Deadline>, now: Instant) -> Option<Deadline> {
+    let due = *queue.front().filter(|due| due.at <= now)?;
     queue.pop_front();
     Some(due)
 }

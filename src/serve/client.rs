@@ -1,14 +1,14 @@
-//! A client that was accepted, from then until its child has its socket.
+//! A client between accept and fork.
 
 use std::net::SocketAddr;
 use std::os::fd::OwnedFd;
 
-/// A client that has no child yet.
+/// A client that was accepted and has no child yet.
 pub struct Client {
     /// Its connection.
     pub socket: OwnedFd,
-    /// Its own address: that of the connection, or the one that a proxy has told.
+    /// Its address: the peer address of the connection, or the address that its proxy's header gives.
     pub address: SocketAddr,
-    /// Where it connected to, if that is known without asking the socket.
+    /// The address that it connected to, if it is known without getsockname(2).
     pub local: Option<SocketAddr>,
 }

@@ -1,28 +1,28 @@
-//! What happened to how many clients since the start.
+//! Counters of clients and children since the server's start.
 
 use std::fmt::{self, Display, Formatter};
 use std::time::Instant;
 
-/// Whoever was accepted is started, refused, or waiting.
+/// Every accepted client gets a child, is refused, or still waits.
 pub struct Counters {
-    /// The start.
-    pub since: Instant,
+    /// When the server began.
+    pub begun: Instant,
     /// Clients that were accepted.
     pub accepted: u64,
-    /// Children that have begun.
+    /// Children that were forked for a client.
     pub started: u64,
     /// Children that have ended.
     pub ended: u64,
-    /// Clients that were closed at once.
+    /// Clients whose connection was closed without a child.
     pub refused: u64,
-    /// Tries of accept or fork for which something was missing.
+    /// Calls of accept or fork that failed because a resource was exhausted.
     pub exhausted: u64,
 }
 
 impl Counters {
-    /// All at zero, from now on.
+    /// All counters at zero, from now on.
     pub fn begin() -> Counters {
-        Counters { since: Instant::now(), accepted: 0, started: 0, ended: 0, refused: 0, exhausted: 0 }
+        Counters { begun: Instant::now(), accepted: 0, started: 0, ended: 0, refused: 0, exhausted: 0 }
     }
 }
 

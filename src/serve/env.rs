@@ -1,12 +1,12 @@
-//! The environment that a program finds: UCSPI's variables, and those of CGI.
+//! The environment of a program: the server's own variables, and those of UCSPI and CGI that describe the connection.
 
 use std::ffi::{CString, OsStr, OsString};
 use std::fmt::Write;
 use std::net::SocketAddr;
 use std::os::unix::ffi::OsStrExt;
 
-/// Those that tell of the connection; where one is not known, it is unset.
-const UCSPI: [&str; 10] = [
+/// The variables that describe the connection. A program never inherits them: those that are not known are unset.
+const CONNECTION_VARIABLES: [&str; 10] = [
     "PROTO",
     "TCPLOCALIP",
     "TCPLOCALPORT",
@@ -19,15 +19,15 @@ const UCSPI: [&str; 10] = [
     "REMOTE_PORT",
 ];
 
-/// Those that were meant for this server alone.
-const OURS: [&str; 4] = ["LISTEN_PID", "LISTEN_FDS", "LISTEN_FDNAMES", "NOTIFY_SOCKET"];
+/// The variables that are meant for this server alone.
+const SERVER_VARIABLES: [&str; 4] = ["LISTEN_PID", "LISTEN_FDS", "LISTEN_FDNAMES", "NOTIFY_SOCKET"];
 
-/// What every program finds, whoever its client.
-pub fn base(clear: bool) -> Vec<CString> {
+/// The variables that every program inherits from the server; with `clear`, only PATH.
+pub fn inherited(clear: bool) -> Vec<CString> {
     let kept = |name: &OsStr| {
-        let ours = UCSPI.iter().chain(&OURS).any(|ours| name == *ours);
-        // without PATH, a shell script finds nothing
-        !ours && (!clear || name == "PATH")
+        let reserved = CONNECTION_VARIABLES.iter().chain(&SERVER_VARIABLES).any(|reserved| name == *reserved);
+        // without PATH, a shell script finds no commands
+        !reserved && (!clear || name == "PATH")
     };
     std::env::vars_os()
         .filter(|(name, _)| kept(name))
@@ -35,10 +35,10 @@ pub fn base(clear: bool) -> Vec<CString> {
         .collect()
 }
 
-/// What is known of a connection: entries, each with its NUL.
-pub fn of_connection(entries: &mut String, client: SocketAddr, local: Option<SocketAddr>) {
+/// Write the variables of a connection, each with its NUL.
+pub fn write_connection(entries: &mut String, client: SocketAddr, local: Option<SocketAddr>) {
     let (ip, port) = (client.ip(), client.port());
-    // a String takes everything
+    // writing to a String cannot fail
     let _ = write!(entries, "PROTO=TCP\0TCPREMOTEIP={ip}\0TCPREMOTEPORT={port}\0");
     let _ = write!(entries, "REMOTE_ADDR={ip}\0REMOTE_PORT={port}\0");
     if let Some(local) = local {
@@ -50,6 +50,6 @@ fn entry(name: &OsStr, value: &OsStr) -> Option<CString> {
     let mut text = OsString::from(name);
     text.push("=");
     text.push(value);
-    // an environment holds no NUL
+    // cannot fail: environment variables contain no NUL
     CString::new(text.as_bytes()).ok()
 }

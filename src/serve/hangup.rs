@@ -1,12 +1,14 @@
-//! Clients that have wholly gone: reset, or closed both ways. A half-close is not the end.
+//! Detects clients that have gone: they have reset the connection or closed both directions. A half-close does not
+//! count.
 
 #[cfg(target_os = "linux")]
 pub use self::by_epoll::Hangups;
 #[cfg(not(target_os = "linux"))]
 pub use self::by_poll::Hangups;
 
-/// Whose client it is: the child's serial number, as far as an event has room for it, and its process.
-pub type Whose = (u32, i32);
+/// The child of a client: the lower half of its serial number (an epoll event has no space for more), and its process
+/// ID.
+pub type ChildKey = (u32, i32);
 
 #[cfg(target_os = "linux")]
 mod by_epoll {
@@ -16,46 +18,47 @@ mod by_epoll {
     use nix::Result;
     use nix::sys::epoll::{Epoll, EpollCreateFlags, EpollEvent, EpollFlags, EpollTimeout};
 
-    use super::Whose;
+    use super::ChildKey;
 
-    /// An epoll set of the clients' sockets. No descriptor of them is kept: a socket is in the set for as long
-    /// as its child has it open.
+    /// An epoll set of the clients' sockets. It keeps no descriptor of them: a socket stays in the set as long as its
+    /// child has it open.
     pub struct Hangups(Epoll);
 
     impl Hangups {
-        /// Of nobody.
+        /// No client is watched yet.
         pub fn new() -> Result<Hangups> {
             Epoll::new(EpollCreateFlags::EPOLL_CLOEXEC).map(Hangups)
         }
 
-        /// Watch a client.
-        pub fn watch(&mut self, client: OwnedFd, (serial, pid): Whose) -> Result<()> {
-            // EPOLLHUP comes unasked; when it begins, since without a descriptor nothing takes the socket out again
+        /// Watch the socket of a client.
+        pub fn watch(&mut self, socket: OwnedFd, (serial, pid): ChildKey) -> Result<()> {
+            // EPOLLHUP is always reported. Edge-triggered, so that it is reported once: without a descriptor, the
+            // socket cannot be removed from the set
             let event = EpollEvent::new(EpollFlags::EPOLLET, u64::from(serial) << 32 | u64::from(pid as u32));
-            self.0.add(client.as_fd(), event)
+            self.0.add(socket.as_fd(), event)
         }
 
-        /// A child has ended, and its client is no longer watched.
-        pub fn forget(&mut self, _whose: Whose) {}
+        /// Stop watching the client of a child that has ended.
+        pub fn unwatch(&mut self, _child: ChildKey) {}
 
-        /// When to look again though nothing was said: never.
-        pub fn look_again(&self) -> Option<Duration> {
+        /// How soon to poll again even if no event came: never, since epoll reports every event.
+        pub fn poll_again_after(&self) -> Option<Duration> {
             None
         }
 
-        /// What to poll.
-        pub fn polled(&self) -> Vec<libc::pollfd> {
+        /// The descriptors to poll.
+        pub fn poll_fds(&self) -> Vec<libc::pollfd> {
             vec![libc::pollfd { fd: self.0.0.as_raw_fd(), events: libc::POLLIN, revents: 0 }]
         }
 
-        /// Whose clients have gone, now that [`Hangups::polled`] was polled.
-        pub fn gone(&mut self, polled: &[libc::pollfd]) -> Vec<Whose> {
-            if polled.iter().all(|one| one.revents == 0) {
+        /// The children whose clients have gone, after a poll of [`Hangups::poll_fds`].
+        pub fn clients_gone(&mut self, polled: &[libc::pollfd]) -> Vec<ChildKey> {
+            if polled.iter().all(|fd| fd.revents == 0) {
                 return Vec::new();
             }
             let mut events = [EpollEvent::empty(); 64];
             let n = self.0.wait(&mut events, EpollTimeout::ZERO).unwrap_or(0);
-            // an error alone, such as the queue of errors that a program may ask for, is not the end
+            // EPOLLERR alone is not the end: a program may ask for an error queue on its socket
             let gone = events[..n].iter().filter(|event| event.events().contains(EpollFlags::EPOLLHUP));
             gone.map(|event| ((event.data() >> 32) as u32, event.data() as i32)).collect()
         }
@@ -69,55 +72,55 @@ mod by_poll {
 
     use nix::Result;
 
-    use super::Whose;
+    use super::ChildKey;
 
-    /// The clients' sockets, each with a descriptor that is kept until its child ends.
-    pub struct Hangups(Vec<(OwnedFd, Whose)>);
+    /// The clients' sockets. A descriptor of each is kept open until its child ends.
+    pub struct Hangups(Vec<(OwnedFd, ChildKey)>);
 
     impl Hangups {
-        /// Of nobody.
+        /// No client is watched yet.
         pub fn new() -> Result<Hangups> {
             Ok(Hangups(Vec::new()))
         }
 
-        /// Watch a client.
-        pub fn watch(&mut self, client: OwnedFd, whose: Whose) -> Result<()> {
-            self.0.push((client, whose));
+        /// Watch the socket of a client.
+        pub fn watch(&mut self, socket: OwnedFd, child: ChildKey) -> Result<()> {
+            self.0.push((socket, child));
             Ok(())
         }
 
-        /// A child has ended, and its client is no longer watched.
-        pub fn forget(&mut self, whose: Whose) {
-            self.0.retain(|watched| watched.1 != whose);
+        /// Stop watching the client of a child that has ended.
+        pub fn unwatch(&mut self, child: ChildKey) {
+            self.0.retain(|watched| watched.1 != child);
         }
 
-        /// When to look again though nothing was said: poll(2) of FreeBSD and of NetBSD tells of a POLLHUP that is
-        /// there, and does not wake up for one that comes.
-        pub fn look_again(&self) -> Option<Duration> {
+        /// How soon to poll again even if no event came: on FreeBSD and NetBSD, poll(2) reports a POLLHUP that is
+        /// already there, but does not wake up for a new one.
+        pub fn poll_again_after(&self) -> Option<Duration> {
             (!self.0.is_empty()).then_some(Duration::from_millis(500))
         }
 
-        /// What to poll: POLLHUP comes unasked.
-        pub fn polled(&self) -> Vec<libc::pollfd> {
-            let one = |watched: &(OwnedFd, Whose)| libc::pollfd {
+        /// The descriptors to poll. POLLHUP is always reported, so no event is asked for.
+        pub fn poll_fds(&self) -> Vec<libc::pollfd> {
+            let poll_fd = |watched: &(OwnedFd, ChildKey)| libc::pollfd {
                 fd: watched.0.as_raw_fd(),
                 events: 0,
                 revents: 0,
             };
-            self.0.iter().map(one).collect()
+            self.0.iter().map(poll_fd).collect()
         }
 
-        /// Whose clients have gone, now that [`Hangups::polled`] was polled. They are no longer watched.
-        pub fn gone(&mut self, polled: &[libc::pollfd]) -> Vec<Whose> {
-            let is_gone = |one: &libc::pollfd| one.revents & libc::POLLHUP != 0;
+        /// The children whose clients have gone, after a poll of [`Hangups::poll_fds`]. They are no longer watched.
+        pub fn clients_gone(&mut self, polled: &[libc::pollfd]) -> Vec<ChildKey> {
+            let is_gone = |fd: &libc::pollfd| fd.revents & libc::POLLHUP != 0;
             if !polled.iter().any(is_gone) {
                 return Vec::new();
             }
-            // nobody has come or left since
+            // the list has not changed since the poll, so it can be matched with the results
             let watched = std::mem::take(&mut self.0).into_iter().zip(polled);
-            let (gone, kept): (Vec<_>, Vec<_>) = watched.partition(|(_, one)| is_gone(one));
+            let (gone, kept): (Vec<_>, Vec<_>) = watched.partition(|(_, fd)| is_gone(fd));
             self.0 = kept.into_iter().map(|(watched, _)| watched).collect();
-            gone.into_iter().map(|((_, whose), _)| whose).collect()
+            gone.into_iter().map(|((_, child), _)| child).collect()
         }
     }
 }

@@ -1,6 +1,6 @@
-//! Caps and rates per source: how many clients one may have at a time, and how fast they may come.
+//! Limits per source: how many clients a source may have at a time, and at what rate they may come.
 //!
-//! Pure: the caller brings the addresses and the time.
+//! This is pure logic: the caller passes the addresses and the time.
 
 use std::collections::{HashMap, VecDeque};
 use std::fmt::{self, Display, Formatter};
@@ -10,15 +10,15 @@ use std::time::Duration;
 
 use crate::options::digits;
 
-/// How many entries one call looks at to forget them, so that none takes long, even after a flood.
-const AT_ONCE: usize = 64;
+/// How many sources one call checks at most, so that no call takes long, even after a flood.
+const TIDY_BATCH: usize = 64;
 
-/// Where a client comes from, as far as limits tell clients apart.
+/// The source of a client: clients with the same source count together.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Source {
-    /// An IPv4 address, also where it comes mapped into IPv6.
+    /// An IPv4 address, also if it was IPv4-mapped into IPv6.
     V4(Ipv4Addr),
-    /// The upper half of an IPv6 address: a host may take any address of its /64.
+    /// The upper 64 bits of an IPv6 address: a host may use any address of its /64 network.
     V6(u64),
 }
 
@@ -42,17 +42,17 @@ impl Display for Source {
     }
 }
 
-/// So many clients in such a time: a token bucket that holds `clients` tokens, and fills in `per`.
+/// A rate limit: a token bucket that holds `clients` tokens, and fills up in `per`.
 ///
-/// It is kept as the moment at which it will be full. Time is counted in units of which `clients` make a
-/// nanosecond: a token then takes as many units to come back as `per` has nanoseconds, and nothing is ever
-/// rounded. The longest duration has fewer than 2^94 nanoseconds, so a time has fewer than 2^126 units,
-/// and the sums below fit in 128 bits.
+/// The state of a bucket is the time when it will be full. Times are counted in units of a nanosecond divided by
+/// `clients`: a token then takes as many units to come back as `per` has nanoseconds, and nothing is ever rounded. The
+/// longest duration has fewer than 2^94 nanoseconds, so a time has fewer than 2^126 units, and the sums below fit in
+/// 128 bits.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Rate {
-    /// How many clients.
+    /// How many clients may come in that time.
     pub clients: u32,
-    /// In which time.
+    /// The time in which an empty bucket fills up.
     pub per: Duration,
 }
 
@@ -61,7 +61,7 @@ impl Rate {
         time.as_nanos() * u128::from(self.clients)
     }
 
-    /// Take a token: when the bucket will be full then, or none if it is empty.
+    /// Take a token. Returns when the bucket will be full again, or `None` if it is empty.
     fn take(self, full_at: u128, now: Duration) -> Option<u128> {
         let token = self.per.as_nanos();
         let then = full_at.max(self.units(now)) + token;
@@ -69,7 +69,7 @@ impl Rate {
     }
 }
 
-/// `N/SECONDS`, both positive.
+/// `N/SECONDS`, both greater than 0.
 impl FromStr for Rate {
     type Err = &'static str;
 
@@ -82,21 +82,21 @@ impl FromStr for Rate {
     }
 }
 
-/// A number that is not zero.
+/// A number greater than 0.
 fn positive<N: FromStr + Default + PartialEq>(text: &str) -> Option<N> {
     digits(text).filter(|number| *number != N::default())
 }
 
-/// Why a client is not admitted.
+/// Why a client is refused.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Refusal {
-    /// Its source has as many clients as it may.
+    /// Its source already has as many clients as it may have.
     PerIp,
-    /// Its source's clients come too fast.
+    /// Clients of its source come too fast.
     Rate,
 }
 
-/// The words for the log, after `why=`.
+/// The word after `why=` in the log.
 impl Display for Refusal {
     fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
@@ -106,46 +106,49 @@ impl Display for Refusal {
     }
 }
 
-/// Who is there, and who was lately.
+/// The limits, and the state of each source.
 ///
-/// A source is kept while it has a client, and after that until its bucket is full again, which is known
-/// when it is looked at: when its last client goes, and every `per` from then on.
+/// A source is kept as long as it has a client, and then until its bucket is full again. Whether the bucket is full is
+/// checked when its last client goes, and every `per` after that.
 pub struct Limits {
     per_ip: Option<u32>,
     rate: Option<Rate>,
-    /// The latest time that a caller brought.
+    /// The latest time that a caller passed.
     now: Duration,
     entries: HashMap<Source, Entry>,
-    /// When to look at which source. Each is in it once at most, and the earliest is the first: the time
-    /// to wait is the same for all.
-    due: VecDeque<(Duration, Source)>,
+    /// When to check which source. A source has one check at most. The earliest comes first, since all wait for the
+    /// same time.
+    checks: VecDeque<(Duration, Source)>,
 }
 
-/// What is known of a source. One that is not known has no client, and its bucket is full.
+/// The state of a source. A source without an entry has no clients and a full bucket.
 #[derive(Clone, Copy, Default)]
 struct Entry {
+    /// How many clients it has.
     live: u64,
     full_at: u128,
-    is_due: bool,
+    /// It is in [`Limits::checks`].
+    has_check: bool,
 }
 
 impl Limits {
-    /// Limits, of which each may be absent.
+    /// Limits; `None` is no limit.
     pub fn new(per_ip: Option<u32>, rate: Option<Rate>) -> Limits {
-        Limits { per_ip, rate, now: Duration::ZERO, entries: HashMap::new(), due: VecDeque::new() }
+        Limits { per_ip, rate, now: Duration::ZERO, entries: HashMap::new(), checks: VecDeque::new() }
     }
 
-    /// Admit a client, which then takes a place, until it is [released](Limits::release), and a token. A
-    /// refused one takes nothing: however many come, the source recovers as fast.
+    /// Admit a client. It then counts for its source until it is [released](Limits::release), and takes a token. A
+    /// refused client takes nothing, so refused clients do not delay the next one that is admitted.
     ///
-    /// `now` is a monotonic time since any epoch; an earlier one than before counts as the same.
+    /// `now` is a monotonic time since any epoch. If it is earlier than in a previous call, the time of that call
+    /// counts.
     ///
     /// # Errors
-    /// Which limit the source has reached; with both, its places.
+    /// The limit that the source has reached; [`Refusal::PerIp`] if it has reached both.
     pub fn admit(&mut self, source: Source, now: Duration) -> Result<(), Refusal> {
         self.tidy(now);
         let mut entry = self.entries.get(&source).copied().unwrap_or_default();
-        if self.per_ip.is_some_and(|most| entry.live >= u64::from(most)) {
+        if self.per_ip.is_some_and(|max| entry.live >= u64::from(max)) {
             return Err(Refusal::PerIp);
         }
         if let Some(rate) = self.rate {
@@ -156,16 +159,16 @@ impl Limits {
         Ok(())
     }
 
-    /// A client that was admitted has gone. Where a source has none, nothing happens.
+    /// A client that was admitted has gone. If its source has no clients, this does nothing.
     pub fn release(&mut self, source: Source) {
         let Some(entry) = self.entries.get_mut(&source) else { return };
         entry.live = entry.live.saturating_sub(1);
-        if !entry.is_due {
-            self.look_at(source);
+        if !entry.has_check {
+            self.forget_or_recheck(source);
         }
     }
 
-    /// How many clients of a source are there.
+    /// How many clients a source has.
     pub fn live(&self, source: Source) -> u64 {
         self.entries.get(&source).map_or(0, |entry| entry.live)
     }
@@ -175,9 +178,9 @@ impl Limits {
         self.entries.len()
     }
 
-    /// How many sources there is memory for.
+    /// How many sources fit in the memory that is allocated.
     pub fn capacity(&self) -> usize {
-        self.entries.capacity().max(self.due.capacity())
+        self.entries.capacity().max(self.checks.capacity())
     }
 
     /// Whether no source is kept.
@@ -185,29 +188,31 @@ impl Limits {
         self.entries.is_empty()
     }
 
-    /// Forget some of the sources that need not be kept any more. [`admit`](Limits::admit) does it too, so
-    /// that only a server without clients has a reason to call this.
+    /// Forget some of the sources that need not be kept any more. [`admit`](Limits::admit) does this too, so there is
+    /// a reason to call it only if no clients come.
     pub fn tidy(&mut self, now: Duration) {
         self.now = self.now.max(now);
-        for _ in 0..AT_ONCE {
-            let Some(&(_, source)) = self.due.front().filter(|&&(when, _)| when <= self.now) else { break };
-            self.due.pop_front();
+        for _ in 0..TIDY_BATCH {
+            let Some(&(_, source)) = self.checks.front().filter(|&&(when, _)| when <= self.now) else {
+                break;
+            };
+            self.checks.pop_front();
             if let Some(entry) = self.entries.get_mut(&source) {
-                entry.is_due = false;
+                entry.has_check = false;
             }
-            self.look_at(source);
+            self.forget_or_recheck(source);
         }
-        self.give_memory_back();
+        self.shrink();
     }
 
-    /// Look at a source that waits for no look: forget it, or look again when its bucket must be full. One
-    /// with a client is looked at when that goes.
-    fn look_at(&mut self, source: Source) {
+    /// Check a source that has no check to come: forget it, or check it again when its bucket must be full. A source
+    /// with clients is checked when the last of them goes.
+    fn forget_or_recheck(&mut self, source: Source) {
         let Some(entry) = self.entries.get_mut(&source).filter(|entry| entry.live == 0) else { return };
         match self.rate {
             Some(rate) if entry.full_at > rate.units(self.now) => {
-                entry.is_due = true;
-                self.due.push_back((self.now.saturating_add(rate.per), source));
+                entry.has_check = true;
+                self.checks.push_back((self.now.saturating_add(rate.per), source));
             }
             _ => {
                 self.entries.remove(&source);
@@ -215,14 +220,14 @@ impl Limits {
         }
     }
 
-    /// After a flood, let its memory go. The cost is in proportion to what was forgotten.
-    fn give_memory_back(&mut self) {
+    /// Free the memory that a flood took. The cost is in proportion to the number of sources forgotten.
+    fn shrink(&mut self) {
         const SMALL: usize = 1024;
         if self.entries.capacity() > SMALL && self.entries.len() < self.entries.capacity() / 8 {
             self.entries.shrink_to(self.entries.len() * 2);
         }
-        if self.due.capacity() > SMALL && self.due.len() < self.due.capacity() / 8 {
-            self.due.shrink_to(self.due.len() * 2);
+        if self.checks.capacity() > SMALL && self.checks.len() < self.checks.capacity() / 8 {
+            self.checks.shrink_to(self.checks.len() * 2);
         }
     }
 }

@@ -1,4 +1,4 @@
-//! The listening socket: made here, or handed over by who started us (LISTEN_FDS).
+//! The listening socket: opened here, or handed over by the program that started this server (LISTEN_FDS).
 
 use std::fmt::{self, Display, Formatter};
 use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr, SocketAddrV6};
@@ -24,7 +24,7 @@ pub struct Address {
     port: u16,
 }
 
-/// The descriptor at which those that are handed over begin.
+/// The first descriptor that is handed over.
 const LISTEN_FDS_START: i32 = 3;
 
 impl FromStr for Address {
@@ -44,12 +44,14 @@ impl FromStr for Address {
             None if !port.is_empty() && port.bytes().all(|byte| byte.is_ascii_digit()) => {
                 return Err(format!("{port} is more than 65535, the highest port"));
             }
-            None => return Err("a port is a number from 0 to 65535, after HOST: if there is one".into()),
+            None => {
+                return Err("PORT must be a number from 0 to 65535: write [HOST:]PORT".into());
+            }
         };
         match host {
-            Some("") => Err("nothing stands before the colon".into()),
+            Some("") => Err("the host before the colon is missing".into()),
             Some(host) if host.contains(':') && !(host.starts_with('[') && host.ends_with(']')) => {
-                Err(format!("an IPv6 address stands in brackets: [{host}]:{port}"))
+                Err(format!("an IPv6 address must be in brackets: [{host}]:{port}"))
             }
             host => Ok(Address { host: host.map(String::from), port }),
         }
@@ -63,10 +65,10 @@ impl Display for Address {
 }
 
 impl Address {
-    /// Whether this address is what was asked for; a port alone may be on any address of this machine.
-    fn is_met_by(&self, bound: SocketAddr) -> Result<bool, Error> {
-        let host = self.host.is_none() || unmapped(self.resolve()?).ip() == bound.ip();
-        Ok(host && (self.port == 0 || self.port == bound.port()))
+    /// Whether a socket's address is the one requested: without a host, on any address; with port 0, on any port.
+    fn matches(&self, bound: SocketAddr) -> Result<bool, Error> {
+        let host_matches = self.host.is_none() || unmapped(self.resolve()?).ip() == bound.ip();
+        Ok(host_matches && (self.port == 0 || self.port == bound.port()))
     }
 
     fn resolve(&self) -> Result<SocketAddr, Error> {
@@ -77,8 +79,8 @@ impl Address {
             let (v6, zone) = v6.split_once('%').map_or((v6, None), |(v6, zone)| (v6, Some(zone)));
             let address: Ipv6Addr =
                 v6.parse().map_err(|_| Error::Denied(format!("'{v6}' is not an IPv6 address")))?;
-            let scope = zone.map(scope).transpose()?.unwrap_or(0);
-            return Ok(SocketAddrV6::new(address, self.port, 0, scope).into());
+            let scope_id = zone.map(scope_id).transpose()?.unwrap_or(0);
+            return Ok(SocketAddrV6::new(address, self.port, 0, scope_id).into());
         }
         if let Ok(v4) = host.parse::<Ipv4Addr>() {
             return Ok((v4, self.port).into());
@@ -90,54 +92,56 @@ impl Address {
     }
 }
 
-/// The interface in which a link-local address stands, by its name or its number.
-fn scope(zone: &str) -> Result<u32, Error> {
+/// The scope ID of a link-local address: the number of its interface, which is given by name or number.
+fn scope_id(zone: &str) -> Result<u32, Error> {
     let named = || if_nametoindex(zone).ok();
     digits(zone).or_else(named).ok_or_else(|| Error::Denied(format!("there is no interface '{zone}'")))
 }
 
-/// A socket that listens and does not block.
+/// A nonblocking listening socket.
 pub struct Listener {
     /// The socket.
     pub socket: OwnedFd,
-    /// Where it listens.
+    /// The address that it is bound to.
     pub address: SocketAddr,
-    /// Where all clients connect to; none where that may differ from one to the next.
+    /// The address that all clients connect to; `None` if it may differ from one client to the next.
     pub local: Option<SocketAddr>,
 }
 
-/// Have a socket listen.
+/// Open the requested address, or take the socket that was handed over.
 ///
 /// # Errors
-/// [`Error::Denied`] for what was asked, [`Error::System`] for a call that failed.
-pub fn open(asked: Option<&Address>, backlog: i32) -> Result<Listener, Error> {
-    let handed = handed_over()?;
-    let is_handed = handed.is_some();
-    let socket = match (handed, asked) {
-        (Some(socket), _) => socket,
-        (None, Some(asked)) => bound(asked.resolve()?, backlog)?,
+/// [`Error::Denied`] if the request is wrong, [`Error::System`] if a call fails.
+pub fn open(requested: Option<&Address>, backlog: i32) -> Result<Listener, Error> {
+    let handed_over = handed_over_listener()?;
+    let is_handed_over = handed_over.is_some();
+    let listener = match (handed_over, requested) {
+        (Some(listener), _) => listener,
+        (None, Some(requested)) => bind_and_listen(requested.resolve()?, backlog)?,
         (None, None) => {
             let why = "[HOST:]PORT is missing, and no socket was handed over (LISTEN_FDS)";
             return Err(Error::Denied(why.into()));
         }
     };
-    fcntl(&socket, FcntlArg::F_SETFL(OFlag::O_NONBLOCK)).map_err(system("fcntl"))?;
-    let address = local_address(&socket).map_err(|errno| match errno {
-        Errno::EAFNOSUPPORT => Error::Denied("the socket is not one of TCP".into()),
+    fcntl(&listener, FcntlArg::F_SETFL(OFlag::O_NONBLOCK)).map_err(system("fcntl"))?;
+    let address = local_address(&listener).map_err(|errno| match errno {
+        Errno::EAFNOSUPPORT => Error::Denied("the socket is not a TCP socket".into()),
         errno => system("getsockname")(errno),
     })?;
-    if is_handed
-        && let Some(asked) = asked
-        && !asked.is_met_by(address)?
+    if is_handed_over
+        && let Some(requested) = requested
+        && !requested.matches(address)?
     {
-        return Err(Error::Denied(format!("a socket on {address} was handed over, and {asked} asked for")));
+        return Err(Error::Denied(format!(
+            "a socket on {address} was handed over, but {requested} was asked for"
+        )));
     }
-    // what another has made may take what was meant for other addresses (IP_TRANSPARENT)
-    let local = (!is_handed && !address.ip().is_unspecified()).then_some(address);
-    Ok(Listener { socket, address, local })
+    // a socket that another program has opened may accept connections to other addresses (IP_TRANSPARENT)
+    let local = (!is_handed_over && !address.ip().is_unspecified()).then_some(address);
+    Ok(Listener { socket: listener, address, local })
 }
 
-fn bound(address: SocketAddr, backlog: i32) -> Result<OwnedFd, Error> {
+fn bind_and_listen(address: SocketAddr, backlog: i32) -> Result<OwnedFd, Error> {
     let system = |what: &str| {
         let what = format!("{what} {address}");
         move |errno| Error::System(what, errno)
@@ -146,10 +150,10 @@ fn bound(address: SocketAddr, backlog: i32) -> Result<OwnedFd, Error> {
     let listener = socket(family, SockType::Stream, SockFlag::empty(), None).map_err(system("socket for"))?;
     fcntl(&listener, FcntlArg::F_SETFD(FdFlag::FD_CLOEXEC)).map_err(system("fcntl for"))?;
     setsockopt(&listener, sockopt::ReuseAddr, &true).map_err(system("setsockopt for"))?;
-    // a client that is gone without a word is missed in the end; accepted sockets have it too
+    // so that a client whose machine has vanished is eventually noticed; accepted sockets inherit the option
     let _ = setsockopt(&listener, sockopt::KeepAlive, &true);
     if address.is_ipv6() {
-        // [::] takes IPv4 too, where the system can
+        // [::] accepts IPv4 too, if the system allows it
         let _ = setsockopt(&listener, sockopt::Ipv6V6Only, &false);
     }
     bind(listener.as_raw_fd(), &SockaddrStorage::from(address)).map_err(system("bind"))?;
@@ -157,8 +161,8 @@ fn bound(address: SocketAddr, backlog: i32) -> Result<OwnedFd, Error> {
     Ok(listener)
 }
 
-/// The socket that LISTEN_FDS names, if it is for this process.
-fn handed_over() -> Result<Option<OwnedFd>, Error> {
+/// The socket that LISTEN_FDS hands over, if LISTEN_PID says that it is for this process.
+fn handed_over_listener() -> Result<Option<OwnedFd>, Error> {
     let number = |name| std::env::var(name).ok().and_then(|value| value.parse::<u32>().ok());
     if number("LISTEN_PID") != Some(std::process::id()) {
         return Ok(None);
@@ -166,14 +170,14 @@ fn handed_over() -> Result<Option<OwnedFd>, Error> {
     match number("LISTEN_FDS") {
         None | Some(0) => return Ok(None),
         Some(1) => {}
-        Some(n) => return Err(Error::Denied(format!("LISTEN_FDS={n}: one socket can be served"))),
+        Some(n) => return Err(Error::Denied(format!("LISTEN_FDS={n}, but only one socket can be served"))),
     }
     let listener = inherited(LISTEN_FDS_START)
-        .ok_or_else(|| Error::Denied("LISTEN_FDS=1, and descriptor 3 is not open".into()))?;
+        .ok_or_else(|| Error::Denied("LISTEN_FDS=1, but descriptor 3 is not open".into()))?;
     match getsockopt(&listener, sockopt::AcceptConn) {
         Ok(true) => Ok(Some(listener)),
         Ok(false) | Err(Errno::ENOTSOCK) => {
-            Err(Error::Denied("LISTEN_FDS=1, and descriptor 3 is not a listening socket".into()))
+            Err(Error::Denied("LISTEN_FDS=1, but descriptor 3 is not a listening socket".into()))
         }
         Err(errno) => Err(system("getsockopt")(errno)),
     }

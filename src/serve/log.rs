@@ -1,6 +1,6 @@
-//! The log: stderr, one line an event, `key=value` after the first words. Every line is written by [`line`],
-//! in one write(2) or its like, and made without asking for memory: the fewer pages of the heap a process
-//! touches between fork and exit, the fewer are copied.
+//! The log on stderr: one line per event, the name of the event first, then `key=value` pairs. [`line()`] writes every
+//! line with one write(2) or similar call, and allocates no memory: each page of the heap that a process writes to
+//! after a fork must be copied.
 
 mod stderr;
 
@@ -13,92 +13,93 @@ use std::time::Duration;
 use nix::errno::Errno;
 use nix::sys::signal::Signal;
 
-pub use self::stderr::{address, never_wait, wait_again};
+pub use self::stderr::{make_nonblocking, print_address, use_shared_stderr};
 use crate::ffi::{Ended, Handler, shared_counter, sigaction};
 use crate::serve::counters::Counters;
 
-/// Lines that could not be written, those of children too.
-static LOST: OnceLock<&AtomicU64> = OnceLock::new();
-/// What became of the last line: [`WRITTEN`], [`DROPPED`], [`CUT`].
-static LAST: AtomicU8 = AtomicU8::new(WRITTEN);
+/// How many lines could not be written in full, including those of children.
+static LOST_LINES: OnceLock<&AtomicU64> = OnceLock::new();
+/// How much of the last line was written: [`WRITTEN`], [`DROPPED`] or [`CUT`].
+static LAST_LINE: AtomicU8 = AtomicU8::new(WRITTEN);
 /// All of it.
 const WRITTEN: u8 = 0;
 /// Nothing of it.
 const DROPPED: u8 = 1;
-/// A part of it: the next begins on a line of its own.
+/// A part of it: a newline must end it before the next line.
 const CUT: u8 = 2;
 
-/// Count the lines that are lost from now on, in this process and in its children.
-pub fn count_lost() -> Result<(), Errno> {
-    // it is asked once
-    let _ = LOST.set(shared_counter()?);
+/// Begin to count lost lines, in this process and in its children.
+pub fn count_lost_lines() -> Result<(), Errno> {
+    // cannot fail: this function is called once
+    let _ = LOST_LINES.set(shared_counter()?);
     Ok(())
 }
 
-/// How many lines were lost, since nobody read the log.
-fn lost() -> u64 {
-    LOST.get().map_or(0, |lost| lost.load(Relaxed))
+/// How many lines were lost so far.
+fn lost_lines() -> u64 {
+    LOST_LINES.get().map_or(0, |lost| lost.load(Relaxed))
 }
 
-/// The longest line: a message of 255 bytes, each made visible as `\xNN`, and what stands around it.
-const LONGEST: usize = 1200;
+/// The length of the longest line in bytes: a message of 255 bytes, each printed as `\xNN`, and the text around it.
+const MAX_LINE: usize = 1200;
 
-/// A line in the making. What is longer is cut.
+/// A buffer for one line. Text that does not fit is cut off.
 struct Line {
-    bytes: [u8; LONGEST],
+    bytes: [u8; MAX_LINE],
     len: usize,
 }
 
 impl Write for Line {
     fn write_str(&mut self, text: &str) -> fmt::Result {
-        // room for the newline stays
-        let taken = text.len().min(LONGEST - 1 - self.len);
+        // keep one byte for the newline
+        let taken = text.len().min(MAX_LINE - 1 - self.len);
         self.bytes[self.len..self.len + taken].copy_from_slice(&text.as_bytes()[..taken]);
         self.len += taken;
         Ok(())
     }
 }
 
-/// From now on a reader that has gone, or a log that may not grow, is an error of write(2) and no signal to die of.
-pub fn outlive_it() {
+/// Ignore the signals that write(2) can cause: SIGPIPE if the reader has gone, SIGXFSZ if a file has reached its size
+/// limit. The write then fails with an error.
+pub fn ignore_write_signals() {
     for signal in [Signal::SIGPIPE, Signal::SIGXFSZ] {
         sigaction(signal, Handler::Ignore).ok();
     }
 }
 
-/// Write a line. A line for which there is no room is lost, and counted: who reads the log is waited for a
-/// moment after a burst, and not at all once it has stalled.
+/// Write a line. If there is no space for it, the line is lost, and counted. After a burst, the reader of the log gets
+/// a moment to make space; a reader that has stalled gets none.
 fn line(text: Arguments) {
-    let mut line = Line { bytes: [0; LONGEST], len: 0 };
-    let last = LAST.load(Relaxed);
-    // a Line takes everything, and nothing that is logged refuses to be formatted
+    let mut line = Line { bytes: [0; MAX_LINE], len: 0 };
+    let last = LAST_LINE.load(Relaxed);
+    // cannot fail: a Line cuts what does not fit, and no value's Display fails
     let _ = line.write_str(if last == CUT { "\nprise: " } else { "prise: " });
     let _ = line.write_fmt(text);
     line.bytes[line.len] = b'\n';
     let line = &line.bytes[..=line.len];
-    let this = match stderr::put(line, last == WRITTEN) {
+    let this = match stderr::write_line(line, last == WRITTEN) {
         Ok(n) if n == line.len() => WRITTEN,
         Ok(1..) => CUT,
-        // the one that was cut still is
+        // if the last line was cut, it still has no newline
         _ => last.max(DROPPED),
     };
-    // a page that is not written to is not copied
+    // a store would have the page copied after a fork
     if this != last {
-        LAST.store(this, Relaxed);
+        LAST_LINE.store(this, Relaxed);
     }
     if this != WRITTEN
-        && let Some(lost) = LOST.get()
+        && let Some(lost) = LOST_LINES.get()
     {
         lost.fetch_add(1, Relaxed);
     }
 }
 
-/// It listens.
+/// The server listens.
 pub fn listening(address: SocketAddr, pid: u32, cap: usize) {
     line(format_args!("listening address={address} pid={pid} max-children={cap}"));
 }
 
-/// A child has begun to serve a client.
+/// A child was forked for a client.
 pub fn start(pid: i32, client: SocketAddr, live: usize, cap: usize) {
     line(format_args!("start pid={pid} peer={client} live={live}/{cap}"));
 }
@@ -108,19 +109,20 @@ pub fn end(ended: &Ended, client: SocketAddr, took: Duration, live: usize, cap: 
     line(format_args!(
         "end pid={} peer={client} {} seconds={:.3} cpu={:.3} maxrss={} live={live}/{cap}",
         ended.pid,
-        How(ended.status),
+        ExitStatus(ended.status),
         took.as_secs_f64(),
         ended.cpu.as_secs_f64(),
         kilobytes(ended.maxrss)
     ));
 }
 
-/// A client was closed at once.
-pub fn refused(client: SocketAddr, why: impl Display) {
-    line(format_args!("refused peer={client} why={why}"));
+/// A client's connection was closed without a child. The peer is the client, or the proxy of a client that is not
+/// known.
+pub fn refused(peer: SocketAddr, why: impl Display) {
+    line(format_args!("refused peer={peer} why={why}"));
 }
 
-/// A child is told to end.
+/// A child's process group is sent SIGTERM or SIGKILL.
 pub fn ending(pid: i32, signal: Signal, why: &str) {
     line(format_args!("ending pid={pid} signal={} why={why}", SignalName(signal as i32)));
 }
@@ -135,39 +137,39 @@ pub fn resumed(live: usize, cap: usize) {
     line(format_args!("resumed live={live}/{cap}"));
 }
 
-/// What SIGUSR1 asks for.
+/// The status, which SIGUSR1 asks for.
 pub fn status(counters: &Counters, live: usize, cap: usize, waiting: usize) {
     line(format_args!(
         "status live={live}/{cap} waiting={waiting} {counters} lost-lines={} seconds={:.0}",
-        lost(),
-        counters.since.elapsed().as_secs_f64()
+        lost_lines(),
+        counters.begun.elapsed().as_secs_f64()
     ));
 }
 
-/// It stops: no client is accepted any more.
+/// The server stops: it accepts no more clients.
 pub fn stopping(why: impl Display, live: usize, grace: Duration) {
     line(format_args!("stopping why={why} live={live} grace={}", grace.as_secs()));
 }
 
-/// It has stopped.
+/// The server has stopped.
 pub fn stopped(counters: &Counters) {
-    line(format_args!("stopped {counters} lost-lines={}", lost()));
+    line(format_args!("stopped {counters} lost-lines={}", lost_lines()));
 }
 
-/// What a client has said to the built-in child.
+/// The message that a client has sent to the built-in child.
 pub fn message(pid: u32, text: impl Display) {
     line(format_args!("message from client pid={pid} text={text}"));
 }
 
-/// A step that failed, in a child or in the parent.
+/// A step has failed, in a child or in the parent.
 pub fn failed(pid: u32, step: &str, why: impl Display) {
     line(format_args!("failed pid={pid} step={step} why={why}"));
 }
 
-/// How a child has ended, by its status.
-struct How(i32);
+/// How a child has ended, from its wait status.
+struct ExitStatus(i32);
 
-impl Display for How {
+impl Display for ExitStatus {
     fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
         match self.0 {
             status if libc::WIFEXITED(status) => write!(f, "exit={}", libc::WEXITSTATUS(status)),
@@ -177,7 +179,7 @@ impl Display for How {
     }
 }
 
-/// `TERM`, as kill(1) takes it; of a real-time signal, its number.
+/// A signal's name as kill(1) takes it, such as `TERM`; for a real-time signal, its number.
 pub struct SignalName(pub i32);
 
 impl Display for SignalName {
@@ -189,7 +191,7 @@ impl Display for SignalName {
     }
 }
 
-/// macOS counts bytes where the others count kilobytes.
+/// `ru_maxrss` in kilobytes: macOS counts it in bytes, the other systems in kilobytes.
 fn kilobytes(maxrss: libc::c_long) -> libc::c_long {
     if cfg!(target_os = "macos") { maxrss / 1024 } else { maxrss }
 }

@@ -1,11 +1,11 @@
-//! Networks, as CIDR writes them.
+//! Networks in CIDR notation.
 
 use std::net::IpAddr;
 use std::str::FromStr;
 
 use crate::options::digits;
 
-/// A network: `192.0.2.0/24`, `2001:db8::/32`; an address alone is a network of one.
+/// A network: `192.0.2.0/24`, `2001:db8::/32`. A single address is a network that holds only that address.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Network {
     address: IpAddr,
@@ -25,9 +25,9 @@ impl FromStr for Network {
         let prefix = match prefix.map(digits) {
             None => longest,
             Some(Some(prefix)) if prefix <= longest => prefix,
-            Some(_) => return Err(format!("a prefix of {address} is a number from 0 to {longest}")),
+            Some(_) => return Err(format!("the prefix of {address} must be a number from 0 to {longest}")),
         };
-        // IPv4 that is mapped into IPv6 is IPv4, here as in what is compared
+        // an IPv4-mapped IPv6 network becomes an IPv4 network, as `contains` does with addresses
         match (address, address.to_canonical()) {
             (IpAddr::V6(_), address @ IpAddr::V4(_)) if prefix >= 96 => {
                 Ok(Network { address, prefix: prefix - 96 })
@@ -38,16 +38,16 @@ impl FromStr for Network {
 }
 
 impl Network {
-    /// Whether an address is of this network.
+    /// Whether an address is in this network.
     pub fn contains(&self, address: IpAddr) -> bool {
         match (self.address, address.to_canonical()) {
             (IpAddr::V4(network), IpAddr::V4(address)) => {
-                let differ = network.to_bits() ^ address.to_bits();
-                differ.checked_shr(32 - self.prefix).unwrap_or(0) == 0
+                let difference = network.to_bits() ^ address.to_bits();
+                difference.checked_shr(32 - self.prefix).unwrap_or(0) == 0
             }
             (IpAddr::V6(network), IpAddr::V6(address)) => {
-                let differ = network.to_bits() ^ address.to_bits();
-                differ.checked_shr(128 - self.prefix).unwrap_or(0) == 0
+                let difference = network.to_bits() ^ address.to_bits();
+                difference.checked_shr(128 - self.prefix).unwrap_or(0) == 0
             }
             _ => false,
         }
@@ -59,7 +59,7 @@ mod tests {
     use super::Network;
 
     #[test]
-    fn an_address_is_of_a_network_by_its_first_bits() {
+    fn an_address_is_in_a_network_if_its_first_bits_match() {
         for (network, address, contains) in [
             ("192.0.2.0/24", "192.0.2.255", true),
             ("192.0.2.0/24", "192.0.3.0", false),

@@ -1,4 +1,4 @@
-//! Readiness and the end, as datagrams to the socket that NOTIFY_SOCKET names.
+//! Tells the service manager that the server is ready or stopping: a datagram to the socket in NOTIFY_SOCKET.
 
 use std::os::fd::AsRawFd;
 use std::os::unix::ffi::OsStrExt;
@@ -12,32 +12,33 @@ use nix::sys::time::{TimeVal, TimeValLike};
 use crate::error::strerror;
 use crate::serve::log;
 
-/// How long the datagram that says READY=1 may wait for room: whoever waits for it waits for nothing else.
-const PATIENCE: i64 = 3;
+/// How many seconds READY=1 may wait for space in the socket's queue. It must not be lost: the service manager waits
+/// for it.
+const READY_TIMEOUT: i64 = 3;
 
-/// Tell whoever started us that clients may come.
+/// Say that the server is ready for clients.
 pub fn ready() {
     notify("READY=1", MsgFlags::empty());
 }
 
-/// Tell them that it is over. A supervisor that does not read is not waited for.
+/// Say that the server stops, without waiting for a service manager that does not read.
 pub fn stopping() {
     notify("STOPPING=1", MsgFlags::MSG_DONTWAIT);
 }
 
-fn notify(state: &str, how: MsgFlags) {
+fn notify(state: &str, flags: MsgFlags) {
     let name = std::env::var_os("NOTIFY_SOCKET").unwrap_or_default();
     if name.is_empty() {
         return;
     }
-    if let Err(errno) = send(name.as_bytes(), state, how) {
+    if let Err(errno) = send(name.as_bytes(), state, flags) {
         log::failed(std::process::id(), "notify", strerror(errno));
     }
 }
 
-fn send(name: &[u8], state: &str, how: MsgFlags) -> Result<(), Errno> {
+fn send(name: &[u8], state: &str, flags: MsgFlags) -> Result<(), Errno> {
     let address = match name.strip_prefix(b"@") {
-        // the abstract namespace, which is Linux's
+        // an abstract socket address, which only Linux has
         #[cfg(target_os = "linux")]
         Some(name) => UnixAddr::new_abstract(name)?,
         #[cfg(not(target_os = "linux"))]
@@ -45,6 +46,6 @@ fn send(name: &[u8], state: &str, how: MsgFlags) -> Result<(), Errno> {
         None => UnixAddr::new(name)?,
     };
     let socket = socket(AddressFamily::Unix, SockType::Datagram, SockFlag::empty(), None)?;
-    setsockopt(&socket, sockopt::SendTimeout, &TimeVal::seconds(PATIENCE))?;
-    sendto(socket.as_raw_fd(), state.as_bytes(), &address, how).map(drop)
+    setsockopt(&socket, sockopt::SendTimeout, &TimeVal::seconds(READY_TIMEOUT))?;
+    sendto(socket.as_raw_fd(), state.as_bytes(), &address, flags).map(drop)
 }

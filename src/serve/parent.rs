@@ -1,6 +1,6 @@
-//! The loop: wait, reap, act on what is due, accept, fork, stop.
+//! The parent's loop: wait, handle signals, reap, run deadlines, accept, fork, stop.
 //!
-//! Signals are blocked but for the wait, and each flag is cleared before its work is done: none is lost.
+//! Signals are blocked except during the wait, and each flag is cleared before its work is done, so no signal is lost.
 
 use std::collections::VecDeque;
 use std::fmt::Display;
@@ -18,8 +18,8 @@ use crate::error::{Error, Exit, strerror, system};
 use crate::ffi::{
     self, Ended, Unforked, accept4, child_noted, fork, ppoll, status_asked, stop_asked, stops_asked,
 };
-use crate::serve::child::{Recipe, become_child};
-use crate::serve::children::{Children, MOST};
+use crate::serve::child::{ChildSetup, become_child};
+use crate::serve::children::{Children, MAX_CHILDREN};
 use crate::serve::client::Client;
 use crate::serve::counters::Counters;
 use crate::serve::hangup::Hangups;
@@ -31,94 +31,96 @@ use crate::serve::reaper::Reaper;
 use crate::serve::stop::{Step, Stop};
 use crate::serve::{log, notify, signals};
 
-/// So many clients are accepted before the loop looks around.
-const BATCH: usize = 32;
-/// So many children that have ended are reaped before the loop looks at them.
-const AT_ONCE: usize = 256;
+/// The most clients accepted in one round of the loop.
+const ACCEPT_BATCH: usize = 32;
+/// The most children reaped in one round of the loop.
+const REAP_BATCH: usize = 256;
 
-/// The one process that accepts. What it writes to between two forks is copied for each child: most of that is
-/// one page.
+/// The state of the parent process. After each fork, the kernel copies every page that the parent writes to: the
+/// alignment keeps most of this state on one page.
 #[repr(align(4096))]
 pub struct Parent {
     options: Options,
-    recipe: Recipe,
+    setup: ChildSetup,
+    /// `None` once the server stops.
     listener: Option<OwnedFd>,
-    /// A client waits there, as the last wait has seen.
-    ready: bool,
-    /// Where all clients connect to; none where that differs from one to the next.
+    /// The last wait found a client in the backlog.
+    listener_ready: bool,
+    /// The address that all clients connect to; `None` if it may differ from one client to the next.
     local: Option<SocketAddr>,
-    turns: signals::Turns,
+    signal_delivery: signals::Delivery,
     children: Children,
-    /// None where there are none.
+    /// `None` if no limit per source is set.
     limits: Option<Limits>,
     reaper: Reaper,
+    /// `None` without `--hangup`.
     hangups: Option<Hangups>,
-    /// Clients whose proxy's header has not come whole yet.
+    /// Clients whose PROXY header is not complete yet.
     proxied: Vec<ProxiedClient>,
-    /// Clients for whom fork has failed: they were accepted, and are not dropped.
-    waiting: VecDeque<Client>,
+    /// Clients for which fork has failed: it is tried again.
+    waiting_for_fork: VecDeque<Client>,
     pauses: Pauses,
     stop: Option<Stop>,
-    /// The socket listens no more, though nobody asked this server to stop.
+    /// The server stops because its listening socket was shut down, not because a signal asked for it.
     listener_lost: bool,
     counters: Counters,
-    /// Written to in each wait, and in memory that children do not have: no page of it is copied for them.
-    polled: Unforked<libc::pollfd>,
-    /// Likewise.
+    /// Written to in each wait, so it lies in memory that children do not inherit: no page of it is copied for them.
+    poll_fds: Unforked<libc::pollfd>,
+    /// Like `poll_fds`, written to in each round.
     ended: Unforked<Ended>,
 }
 
 impl Parent {
-    /// With a socket that listens, and where all clients connect to, if that is one place.
+    /// Prepare to serve: install the signal handlers, reserve memory.
     ///
     /// # Errors
     /// [`Error::System`]
     pub fn new(
         options: Options,
-        mut recipe: Recipe,
+        mut setup: ChildSetup,
         listener: OwnedFd,
         local: Option<SocketAddr>,
     ) -> Result<Box<Parent>, Error> {
-        signals::block()?;
-        recipe.signals = ffi::not_at_default();
-        // who started us may have left us children that have ended: their signals are over
+        signals::install_handlers()?;
+        setup.signals_to_reset = ffi::not_at_default();
+        // the program that exec'd this server may have left children that ended before the handler was installed
         raise(Signal::SIGCHLD).map_err(system("raise"))?;
         let hangups = options.hangup.then(Hangups::new).transpose().map_err(system("epoll_create"))?;
-        let most = options.cap().min(MOST);
+        let max_children = options.cap().min(MAX_CHILDREN);
         Ok(Box::new(Parent {
             listener: Some(listener),
-            ready: false,
+            listener_ready: false,
             local,
-            turns: signals::Turns::default(),
-            children: Children::new(most, options.timeout).map_err(system("mmap"))?,
+            signal_delivery: signals::Delivery::default(),
+            children: Children::new(max_children, options.timeout).map_err(system("mmap"))?,
             limits: (options.per_ip.is_some() || options.rate.is_some())
                 .then(|| Limits::new(options.per_ip, options.rate)),
             reaper: Reaper::new(options.reaper),
             hangups,
             proxied: Vec::new(),
-            waiting: VecDeque::new(),
+            waiting_for_fork: VecDeque::new(),
             pauses: Pauses::default(),
             stop: None,
             listener_lost: false,
             counters: Counters::begin(),
-            polled: Unforked::with_room(2 * most + 2).map_err(system("mmap"))?,
-            ended: Unforked::with_room(AT_ONCE).map_err(system("mmap"))?,
+            poll_fds: Unforked::with_capacity(2 * max_children + 2).map_err(system("mmap"))?,
+            ended: Unforked::with_capacity(REAP_BATCH).map_err(system("mmap"))?,
             options,
-            recipe,
+            setup,
         }))
     }
 
-    /// Serve until a signal asks to stop, or the socket listens no more, and nobody is left.
+    /// Serve until a signal asks to stop or the listening socket is shut down, and then until the last client is done.
     pub fn run(mut self: Box<Parent>) -> Exit {
         loop {
             let now = Instant::now();
-            self.heed_signals(now);
+            self.handle_signals(now);
             self.reap(now);
-            self.children.act(now);
+            self.children.run_deadlines(now);
             self.read_proxy_headers(now);
-            self.serve_waiting(now);
-            self.accept(now);
-            if self.stop.is_some() && self.children.is_empty() && self.without_child() == 0 {
+            self.retry_forks(now);
+            self.accept_clients(now);
+            if self.stop.is_some() && self.children.is_empty() && self.waiting_clients() == 0 {
                 break;
             }
             self.wait();
@@ -131,73 +133,78 @@ impl Parent {
         self.options.cap()
     }
 
-    /// Clients that were accepted, and have no child yet.
-    fn without_child(&self) -> usize {
-        self.proxied.len() + self.waiting.len()
+    /// How many clients were accepted and have no child yet.
+    fn waiting_clients(&self) -> usize {
+        self.proxied.len() + self.waiting_for_fork.len()
     }
 
     // ---- wait ----
 
-    /// Sleep until a descriptor, a signal, or the time tells that there is something to do.
+    /// Sleep until a descriptor is ready, a signal comes, or a deadline passes.
     fn wait(&mut self) {
         let now = Instant::now();
         let readable = |fd: &OwnedFd| libc::pollfd { fd: fd.as_raw_fd(), events: libc::POLLIN, revents: 0 };
         let may_accept = self.may_accept(now);
-        let fds = &mut self.polled;
+        let fds = &mut self.poll_fds;
         fds.clear();
         fds.extend(self.listener.iter().filter(|_| may_accept).map(readable));
         let listeners = fds.len();
-        fds.extend(self.hangups.iter().flat_map(Hangups::polled));
+        fds.extend(self.hangups.iter().flat_map(Hangups::poll_fds));
         let hangups = listeners..fds.len();
         fds.extend(self.proxied.iter().map(|client| readable(client.socket())));
-        let timeout = self.due(now).map(|due| due.saturating_duration_since(now));
+        let timeout = self.next_deadline(now).map(|due| due.saturating_duration_since(now));
         let mut failed = false;
-        match ppoll(&mut self.polled, timeout, &SigSet::empty()) {
+        match ppoll(&mut self.poll_fds, timeout, &SigSet::empty()) {
             Ok(()) => {
-                self.ready = self.polled[..listeners].iter().any(|polled| polled.revents != 0);
+                self.listener_ready = self.poll_fds[..listeners].iter().any(|polled| polled.revents != 0);
                 let has_limits = self.limits.is_some();
-                self.turns.wait_ended(self.children.len(), self.options.cap(), has_limits);
+                self.signal_delivery.wait_ended(self.children.len(), self.options.cap(), has_limits);
             }
-            // a signal has come, which is what the loop looks at first
-            Err(Errno::EINTR) => self.turns.came(),
-            // ENOMEM, or what no loop should meet without a rest; clients and signals may have come all the same
+            // a signal has come; the loop handles signals first
+            Err(Errno::EINTR) => self.signal_delivery.delivered(),
+            // ENOMEM or an unexpected error: sleep, so that the loop does not spin; clients and signals may have come
             Err(_) => {
                 std::thread::sleep(BACK_OFF);
                 failed = true;
-                self.ready = true;
-                signals::let_in();
+                self.listener_ready = true;
+                signals::deliver_pending();
             }
         }
-        for (client, polled) in self.proxied.iter_mut().zip(&self.polled[hangups.end..]) {
+        for (client, polled) in self.proxied.iter_mut().zip(&self.poll_fds[hangups.end..]) {
             client.set_ready(failed || polled.revents != 0);
         }
         let now = Instant::now();
-        for (serial, pid) in self.hangups.iter_mut().flat_map(|set| set.gone(&self.polled[hangups.clone()])) {
+        for (serial, pid) in
+            self.hangups.iter_mut().flat_map(|set| set.clients_gone(&self.poll_fds[hangups.clone()]))
+        {
             self.children.client_gone(serial, pid, now);
         }
     }
 
-    /// When there is something to do though nothing comes.
-    fn due(&self, now: Instant) -> Option<Instant> {
-        // once nobody is accepted any more, only who waits is a reason to try again
-        let tries = self.listener.is_some() || !self.waiting.is_empty();
-        let pause = self.pauses.until().filter(|_| tries);
+    /// When to wake up if no descriptor is ready and no signal comes.
+    fn next_deadline(&self, now: Instant) -> Option<Instant> {
+        // once the listener is closed, only clients that wait for a fork need the end of the pause
+        let retries = self.listener.is_some() || !self.waiting_for_fork.is_empty();
+        let pause = self.pauses.until().filter(|_| retries);
         let grace = self.stop.as_ref().and_then(Stop::grace_ends);
-        let hangups = self.hangups.as_ref().and_then(Hangups::look_again).map(|time| now + time);
+        let hangups = self.hangups.as_ref().and_then(Hangups::poll_again_after).map(|time| now + time);
         let proxies = self.proxied.iter().map(ProxiedClient::deadline).min();
-        [pause, grace, hangups, proxies, self.children.due(), self.reaper.due()].into_iter().flatten().min()
+        [pause, grace, hangups, proxies, self.children.next_deadline(), self.reaper.next_check()]
+            .into_iter()
+            .flatten()
+            .min()
     }
 
     // ---- signals ----
 
-    fn heed_signals(&mut self, now: Instant) {
+    fn handle_signals(&mut self, now: Instant) {
         if status_asked() {
-            log::status(&self.counters, self.children.len(), self.cap(), self.without_child());
+            log::status(&self.counters, self.children.len(), self.cap(), self.waiting_clients());
         }
-        self.heed_stop(stop_asked(), now);
+        self.handle_stop_signals(stop_asked(), now);
     }
 
-    /// Close the door, and let those within finish.
+    /// Stop accepting, and let the children finish.
     fn begin_stop(&mut self, why: impl Display, now: Instant) {
         log::stopping(why, self.children.len(), self.options.grace);
         notify::stopping();
@@ -205,76 +212,76 @@ impl Parent {
         self.stop = Some(Stop::begin(stops_asked(), self.options.grace, now));
     }
 
-    fn heed_stop(&mut self, signal: Option<Signal>, now: Instant) {
+    fn handle_stop_signals(&mut self, signal: Option<Signal>, now: Instant) {
         let signals = stops_asked();
         if self.stop.is_none()
             && let Some(signal) = signal
         {
             self.begin_stop(log::SignalName(signal as i32), now);
         }
-        // at once where there is no grace
+        // with `--grace 0`, the first call already ends the grace period
         let step = self.stop.as_mut().map_or(Step::Wait, |stop| stop.step(signals, now));
         if step != Step::Wait {
             self.refuse_all("stopping");
-            self.children.end_all(now, "stopping");
+            self.children.terminate_all(now, "stopping");
         }
         if step == Step::Kill {
-            self.children.wait_no_longer(now);
+            self.children.make_kills_due(now);
         }
     }
 
     // ---- reap ----
 
     fn reap(&mut self, now: Instant) {
-        let noted = child_noted();
-        if noted.is_none() && self.reaper.due().is_none_or(|due| due > now) {
+        let named = child_noted();
+        if named.is_none() && self.reaper.next_check().is_none_or(|due| due > now) {
             return;
         }
         self.ended.clear();
-        self.reaper.reap(noted, now, &mut self.ended);
-        (0..self.ended.len()).for_each(|n| self.one_ended(self.ended[n], now));
+        self.reaper.reap(named, now, &mut self.ended);
+        (0..self.ended.len()).for_each(|n| self.record_end(self.ended[n], now));
     }
 
-    fn one_ended(&mut self, ended: Ended, now: Instant) {
-        // who started us may have left us children of its own
+    fn record_end(&mut self, ended: Ended, now: Instant) {
+        // a child of the program that exec'd this server
         let Some(child) = self.children.remove(ended.pid) else { return };
         if let Some(hangups) = &mut self.hangups {
-            hangups.forget((child.serial as u32, ended.pid));
+            hangups.unwatch((child.serial as u32, ended.pid));
         }
         if let Some(limits) = &mut self.limits {
             limits.release(child.source);
         }
         self.counters.ended += 1;
-        log::end(&ended, child.client, now - child.begun, self.children.len(), self.cap());
+        log::end(&ended, child.client, now - child.started, self.children.len(), self.cap());
     }
 
     // ---- accept ----
 
-    /// Whether there is room for one more, and no shortage to wait out.
+    /// Whether to accept another client now. It also begins and ends the pause at `--max-children`.
     fn may_accept(&mut self, now: Instant) -> bool {
         if self.listener.is_none() {
             return false;
         }
-        if self.backing_off(now) || !self.waiting.is_empty() {
+        if self.is_backing_off(now) || !self.waiting_for_fork.is_empty() {
             return false;
         }
         if self.children.len() + self.proxied.len() >= self.cap() {
             self.pause("max-children", None, now);
             return false;
         }
-        if self.pauses.waits_for_room() {
+        if self.pauses.waits_for_slot() {
             self.resume();
         }
         true
     }
 
-    fn accept(&mut self, now: Instant) {
-        // after a pause nobody may be there any more, and it is over all the same
-        if !std::mem::take(&mut self.ready) && !self.pauses.is_on() {
+    fn accept_clients(&mut self, now: Instant) {
+        // in a pause, call accept even if no client waits: EAGAIN then ends the pause
+        if !std::mem::take(&mut self.listener_ready) && !self.pauses.is_paused() {
             return;
         }
         let mut failures = 0;
-        for _ in 0..BATCH {
+        for _ in 0..ACCEPT_BATCH {
             if !self.may_accept(now) {
                 return;
             }
@@ -283,12 +290,15 @@ impl Parent {
                 Ok((socket, address)) => {
                     self.resume();
                     self.counters.accepted += 1;
-                    self.turns.client();
-                    self.accepted(Client { socket, address: unmapped(address), local: None }, now);
+                    self.signal_delivery.client_accepted();
+                    self.admit_or_read_header(
+                        Client { socket, address: unmapped(address), local: None },
+                        now,
+                    );
                 }
-                // nobody is there, and nothing is missing
+                // no client waits, and no resource is exhausted
                 Err(Errno::EAGAIN) => return self.resume(),
-                // one client's trouble, or a signal: the next may be well; so many in a row are not the clients'
+                // a signal, or an error that concerns one client: try the next. A whole batch of them has another cause
                 Err(
                     Errno::EINTR
                     | Errno::ECONNABORTED
@@ -301,24 +311,25 @@ impl Parent {
                     | Errno::EOPNOTSUPP
                     | Errno::ENETUNREACH
                     | Errno::ETIMEDOUT,
-                ) if failures < BATCH - 1 => failures += 1,
-                // another who has the socket has shut it down
+                ) if failures < ACCEPT_BATCH - 1 => failures += 1,
+                // another process that shares the listening socket has shut it down
                 Err(errno) if getsockopt(listener, sockopt::AcceptConn) == Ok(false) => {
-                    return self.listener_is_lost(errno, now);
+                    return self.stop_for_lost_listener(errno, now);
                 }
-                Err(errno) => return self.exhausted(errno, now),
+                Err(errno) => return self.back_off(errno, now),
             }
         }
     }
 
-    /// Nobody can come any more: stop, as if that were asked.
-    fn listener_is_lost(&mut self, errno: Errno, now: Instant) {
+    /// No client can connect any more: stop as if a signal had asked for it.
+    fn stop_for_lost_listener(&mut self, errno: Errno, now: Instant) {
         log::failed(std::process::id(), "accept", strerror(errno));
         self.listener_lost = true;
         self.begin_stop("accept", now);
     }
 
-    fn accepted(&mut self, client: Client, now: Instant) {
+    /// Read a proxy's header first if the client comes from a proxy; admit any other client.
+    fn admit_or_read_header(&mut self, client: Client, now: Instant) {
         if self.options.proxy_protocol.iter().any(|network| network.contains(client.address.ip())) {
             self.read_proxy_header(ProxiedClient::new(client, now), now);
         } else {
@@ -326,7 +337,8 @@ impl Parent {
         }
     }
 
-    /// Look at the connections whose header has come, or has not come in time.
+    /// Read what has come of each PROXY header. Admit a client whose header is complete; refuse one whose header is
+    /// wrong or late.
     fn read_proxy_headers(&mut self, now: Instant) {
         for client in std::mem::take(&mut self.proxied) {
             self.read_proxy_header(client, now);
@@ -334,37 +346,37 @@ impl Parent {
     }
 
     fn read_proxy_header(&mut self, client: ProxiedClient, now: Instant) {
-        match client.look(now) {
+        match client.read_header(now) {
             Err(client) => self.proxied.push(client),
             Ok(Outcome::Client(client)) => self.admit(client, now),
             Ok(Outcome::Refused(proxy, why)) => self.refuse(proxy, why),
         }
     }
 
-    /// Let the limits decide.
+    /// Start a child for the client, unless a limit forbids it.
     fn admit(&mut self, client: Client, now: Instant) {
-        let (source, since) = (Source::of(client.address.ip()), now - self.counters.since);
-        match self.limits.as_mut().map(|limits| limits.admit(source, since)) {
-            // not before those who wait already
-            None | Some(Ok(())) if self.backing_off(now) || !self.waiting.is_empty() => {
-                self.waiting.push_back(client);
+        let (source, elapsed) = (Source::of(client.address.ip()), now - self.counters.begun);
+        match self.limits.as_mut().map(|limits| limits.admit(source, elapsed)) {
+            // clients that already wait for a fork go first
+            None | Some(Ok(())) if self.is_backing_off(now) || !self.waiting_for_fork.is_empty() => {
+                self.waiting_for_fork.push_back(client);
             }
-            None | Some(Ok(())) => self.start(client, now),
+            None | Some(Ok(())) => self.fork_child(client, now),
             Some(Err(why)) => self.refuse(client.address, why),
         }
     }
 
-    fn refuse(&mut self, address: SocketAddr, why: impl Display) {
+    fn refuse(&mut self, peer: SocketAddr, why: impl Display) {
         self.counters.refused += 1;
-        log::refused(address, why);
+        log::refused(peer, why);
     }
 
-    /// Nobody who waits will be served.
+    /// Refuse every client that has no child yet.
     fn refuse_all(&mut self, why: &str) {
         for client in std::mem::take(&mut self.proxied) {
-            self.refuse(client.proxy(), why);
+            self.refuse(client.proxy_address(), why);
         }
-        for client in std::mem::take(&mut self.waiting) {
+        for client in std::mem::take(&mut self.waiting_for_fork) {
             if let Some(limits) = &mut self.limits {
                 limits.release(Source::of(client.address.ip()));
             }
@@ -374,37 +386,37 @@ impl Parent {
 
     // ---- fork ----
 
-    /// Try again for those who wait for a process.
-    fn serve_waiting(&mut self, now: Instant) {
-        while !self.backing_off(now)
-            && let Some(client) = self.waiting.pop_front()
+    /// Fork again for the clients for which fork has failed.
+    fn retry_forks(&mut self, now: Instant) {
+        while !self.is_backing_off(now)
+            && let Some(client) = self.waiting_for_fork.pop_front()
         {
-            self.start(client, now);
+            self.fork_child(client, now);
         }
     }
 
     /// Fork a child for a client.
-    fn start(&mut self, client: Client, now: Instant) {
-        self.recipe.describe(&client, self.local);
+    fn fork_child(&mut self, client: Client, now: Instant) {
+        self.setup.set_connection(&client, self.local);
         match fork() {
             Err(errno) => {
-                self.waiting.push_front(client);
-                self.exhausted(errno, now);
+                self.waiting_for_fork.push_front(client);
+                self.back_off(errno, now);
             }
-            Ok(ForkResult::Child) => become_child(&self.recipe, client.socket),
-            Ok(ForkResult::Parent { child }) => self.born(child, client, now),
+            Ok(ForkResult::Child) => become_child(&self.setup, client.socket),
+            Ok(ForkResult::Parent { child }) => self.add_child(child, client, now),
         }
     }
 
-    fn born(&mut self, pid: Pid, client: Client, now: Instant) {
-        let pid = pid.as_raw();
+    fn add_child(&mut self, child: Pid, client: Client, now: Instant) {
+        let pid = child.as_raw();
         self.resume();
         self.counters.started += 1;
-        self.reaper.born(pid, now);
+        self.reaper.child_started(pid, now);
         let serial = self.children.next_serial();
         self.children.add(pid, client.address, now);
         log::start(pid, client.address, self.children.len(), self.cap());
-        // the parent's copy of the client's socket is closed here: the child serves
+        // the parent's copy of the client's socket is closed here, unless `watch` keeps it
         if let Some(hangups) = &mut self.hangups
             && let Err(errno) = hangups.watch(client.socket, (serial as u32, pid))
         {
@@ -414,13 +426,13 @@ impl Parent {
 
     // ---- pauses ----
 
-    /// Something is missing: wait a moment.
-    fn exhausted(&mut self, errno: Errno, now: Instant) {
+    /// A resource is exhausted (descriptors, memory, processes): wait for [`BACK_OFF`] before the next accept or fork.
+    fn back_off(&mut self, errno: Errno, now: Instant) {
         self.counters.exhausted += 1;
         self.pause(&format!("{errno:?}"), Some(now + BACK_OFF), now);
     }
 
-    fn backing_off(&self, now: Instant) -> bool {
+    fn is_backing_off(&self, now: Instant) -> bool {
         self.pauses.until().is_some_and(|until| until > now)
     }
 

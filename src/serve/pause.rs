@@ -1,57 +1,57 @@
-//! When no client is accepted though the server listens, and how often that is said.
+//! Pauses: times when the server listens but accepts no client. Also limits how often they are logged.
 
 use std::time::{Duration, Instant};
 
-/// How long exhaustion is waited out before the next try.
+/// How long to wait after a resource was exhausted, before the next try.
 pub const BACK_OFF: Duration = Duration::from_millis(100);
-/// Paused and resumed are said once in such a time.
-const SAID_AGAIN: Duration = Duration::from_secs(1);
+/// A pause is logged only if the last logged pause began at least this long ago.
+const LOG_INTERVAL: Duration = Duration::from_secs(1);
 
-/// Whether there is a pause, and when one was last said.
+/// The current pause, if there is one, and when a pause was last logged.
 #[derive(Default)]
 pub struct Pauses {
-    on: Option<Pause>,
-    last_said: Option<Instant>,
+    current: Option<Pause>,
+    last_logged: Option<Instant>,
 }
 
 struct Pause {
-    /// When it ends by itself; none: when there is room.
+    /// When it ends; `None` if it ends once another child may be started.
     until: Option<Instant>,
-    said: bool,
+    logged: bool,
 }
 
 impl Pauses {
-    /// No client is accepted until then, or until there is room. Whether that is to be said.
+    /// Begin a pause, or change the end of the current one. Returns whether to log it.
     pub fn begin(&mut self, until: Option<Instant>, now: Instant) -> bool {
-        if let Some(pause) = &mut self.on {
+        if let Some(pause) = &mut self.current {
             pause.until = until;
             return false;
         }
-        let said = self.last_said.is_none_or(|last| now - last >= SAID_AGAIN);
-        if said {
-            self.last_said = Some(now);
+        let logged = self.last_logged.is_none_or(|last| now - last >= LOG_INTERVAL);
+        if logged {
+            self.last_logged = Some(now);
         }
-        self.on = Some(Pause { until, said });
-        said
+        self.current = Some(Pause { until, logged });
+        logged
     }
 
-    /// Clients are accepted. Whether that is to be said.
+    /// End the current pause, if there is one. Returns whether to log it: only if its beginning was logged.
     pub fn end(&mut self) -> bool {
-        self.on.take().is_some_and(|pause| pause.said)
+        self.current.take().is_some_and(|pause| pause.logged)
     }
 
-    /// Whether there is one.
-    pub fn is_on(&self) -> bool {
-        self.on.is_some()
+    /// Whether accepting is paused.
+    pub fn is_paused(&self) -> bool {
+        self.current.is_some()
     }
 
-    /// Whether there is one that ends when there is room.
-    pub fn waits_for_room(&self) -> bool {
-        self.on.as_ref().is_some_and(|pause| pause.until.is_none())
+    /// Whether there is a pause that ends once another child may be started.
+    pub fn waits_for_slot(&self) -> bool {
+        self.current.as_ref().is_some_and(|pause| pause.until.is_none())
     }
 
-    /// When it ends by itself.
+    /// When the current pause ends; `None` if it waits for a child to end, or if there is no pause.
     pub fn until(&self) -> Option<Instant> {
-        self.on.as_ref()?.until
+        self.current.as_ref()?.until
     }
 }

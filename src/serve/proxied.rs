@@ -1,4 +1,4 @@
-//! Clients whose connection begins with a PROXY header that has not come whole yet. Nothing here blocks.
+//! Clients whose connection begins with a PROXY header that is not complete yet. Nothing here blocks.
 
 use std::net::SocketAddr;
 use std::os::fd::{AsRawFd, OwnedFd};
@@ -9,84 +9,85 @@ use nix::sys::socket::{MsgFlags, recv};
 
 use crate::addresses::unmapped;
 use crate::serve::client::Client;
-use crate::serve::proxy::{Header, parse};
+use crate::serve::proxy::{Addresses, Header, parse};
 
-/// How long a header may take: a proxy sends it at once.
+/// How long a header may take to come. A proxy sends it at once.
 const DEADLINE: Duration = Duration::from_secs(3);
 
-/// A connection whose header is awaited.
+/// A client of a proxy whose header is not complete yet.
 pub struct ProxiedClient {
-    /// The connection, with the proxy's address.
+    /// The client; its address is still the proxy's.
     client: Client,
-    /// What has come of the header.
+    /// The part of the header that has come.
     header: Vec<u8>,
-    /// More of it may have come.
+    /// More of the header may have come.
     ready: bool,
     deadline: Instant,
 }
 
-/// What became of a connection that was looked at.
+/// What the header decides about a client.
 pub enum Outcome {
-    /// The header is whole, and this is the client.
+    /// The header is complete: the client, with the addresses that the header gives.
     Client(Client),
-    /// It is refused: the proxy's address, and why.
+    /// The client is refused: the proxy's address, and why.
     Refused(SocketAddr, String),
 }
 
-/// What of a header has come.
+/// How much of a header has come.
 enum Progress {
     Partial,
-    /// Whole; the addresses that it tells of, if it does.
-    Whole(Option<crate::serve::proxy::Addresses>),
-    /// Wrong, or cut off.
+    /// It is complete; the addresses that it gives, if any.
+    Whole(Option<Addresses>),
+    /// It is wrong, or the connection has ended within it.
     Bad(String),
 }
 
 impl ProxiedClient {
-    /// A connection from a proxy.
+    /// A client that a proxy has connected for.
     pub fn new(client: Client, now: Instant) -> ProxiedClient {
         ProxiedClient { client, header: Vec::new(), ready: true, deadline: now + DEADLINE }
     }
 
-    /// The connection.
+    /// The socket of its connection.
     pub fn socket(&self) -> &OwnedFd {
         &self.client.socket
     }
 
     /// The address of the proxy.
-    pub fn proxy(&self) -> SocketAddr {
+    pub fn proxy_address(&self) -> SocketAddr {
         self.client.address
     }
 
-    /// Until when the header must be whole.
+    /// When the header must be complete.
     pub fn deadline(&self) -> Instant {
         self.deadline
     }
 
-    /// More of the header may have come, or has not.
+    /// Set whether more of the header may have come.
     pub fn set_ready(&mut self, ready: bool) {
         self.ready = ready;
     }
 
-    /// Read what has come of the header. The client is given back while more of it may still come.
-    pub fn look(mut self, now: Instant) -> Result<Outcome, ProxiedClient> {
+    /// Read what has come of the header. `Err` gives the client back if more of the header is still to come.
+    pub fn read_header(mut self, now: Instant) -> Result<Outcome, ProxiedClient> {
         if !self.ready && now < self.deadline {
             return Err(self);
         }
-        match self.read_header() {
+        match self.receive_header() {
             Progress::Partial if now < self.deadline => Err(self),
-            Progress::Partial => Ok(Outcome::Refused(self.proxy(), "proxy-timeout".into())),
-            Progress::Bad(why) => Ok(Outcome::Refused(self.proxy(), why)),
-            Progress::Whole(told) => {
+            Progress::Partial => Ok(Outcome::Refused(self.proxy_address(), "proxy-timeout".into())),
+            Progress::Bad(why) => Ok(Outcome::Refused(self.proxy_address(), why)),
+            Progress::Whole(addresses) => {
                 let Client { socket, address, .. } = self.client;
-                let address = told.map_or(address, |told| unmapped(told.client));
-                Ok(Outcome::Client(Client { socket, address, local: told.map(|told| unmapped(told.local)) }))
+                let address = addresses.map_or(address, |addresses| unmapped(addresses.client));
+                let local = addresses.map(|addresses| unmapped(addresses.local));
+                Ok(Outcome::Client(Client { socket, address, local }))
             }
         }
     }
 
-    /// Read what there is of the header, and not a byte of what follows it.
-    fn read_header(&mut self) -> Progress {
+    /// Read what there is of the header, and no byte of the client's data after it.
+    fn receive_header(&mut self) -> Progress {
         self.ready = false;
         loop {
             let at_least = match parse(&self.header) {
@@ -94,11 +95,11 @@ impl ProxiedClient {
                 Header::Bad(fault) => return Progress::Bad(fault.to_string()),
                 Header::Partial { at_least } => at_least,
             };
-            let came = self.header.len();
-            self.header.resize(came + at_least, 0);
+            let received = self.header.len();
+            self.header.resize(received + at_least, 0);
             let socket = self.client.socket.as_raw_fd();
-            let read = recv(socket, &mut self.header[came..], MsgFlags::MSG_DONTWAIT);
-            self.header.truncate(came + read.unwrap_or(0));
+            let read = recv(socket, &mut self.header[received..], MsgFlags::MSG_DONTWAIT);
+            self.header.truncate(received + read.unwrap_or(0));
             match read {
                 Ok(0) => return Progress::Bad("proxy-closed".into()),
                 Ok(_) | Err(Errno::EINTR) => {}

@@ -1,84 +1,84 @@
-//! The PROXY protocol's header, which a proxy sends ahead of its client's bytes to say who the client is.
+//! The header of the PROXY protocol. A proxy sends it before its client's data, to say who the client is.
 //!
-//! Pure: bytes in, addresses out. Version 1 is a line of text, version 2 is binary. A header may come in
-//! pieces, and what follows it is the client's: [`Header::Partial`] says how much may be read without
-//! taking any of that, and wrong bytes are [`Header::Bad`] at the first of them, however few there are.
+//! This is pure logic: bytes in, addresses out. Version 1 is a line of text, version 2 is binary. A header may come in
+//! pieces, and the client's data follows it: [`Header::Partial`] says how many bytes may be read without taking any of
+//! that data. A wrong byte is reported as [`Header::Bad`] as soon as it comes.
 
 use std::fmt::{self, Display, Formatter};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 
-/// The longest header that is taken, in bytes: no client needs a larger buffer.
+/// The longest header that is accepted, in bytes: no client needs a larger buffer.
 ///
-/// A line of version 1 has at most 107 bytes. Version 2 could announce 65,551, nearly all of it TLVs,
-/// which we skip; but proxies fill a few hundred (a TLS server name, a certificate's names, an identifier
-/// of 128 bytes), and as many bytes as are announced are kept and waited for before a client is served.
-/// One page is enough for the former, and little for the latter.
+/// A line of version 1 has at most 107 bytes. A header of version 2 could have 65,551, nearly all of them TLVs, which
+/// are skipped. Proxies send only a few hundred (a TLS server name, a certificate's names, an identifier of 128
+/// bytes). But the server must wait for and keep all the bytes that a header announces. One page is enough for what
+/// proxies send, and little to keep.
 pub const LONGEST: usize = 4096;
 
-/// The longest line of version 1, with its CR LF.
+/// The longest line of version 1, including CR LF.
 const V1_LONGEST: usize = 107;
 
-/// How version 2 begins.
+/// The first bytes of version 2.
 const V2_SIGNATURE: &[u8] = b"\r\n\r\n\0\r\nQUIT\n";
 
-/// What stands before the addresses in version 2: signature, version and command, family, length.
+/// The length of what comes before the addresses in version 2: signature, version and command, family, length.
 const V2_FIXED: usize = 16;
 
-/// What some bytes are.
+/// The result of parsing the first bytes of a connection.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Header {
     /// The beginning of a header.
     Partial {
-        /// How many bytes the header goes on for at the least, one or more: all of them are the header's.
+        /// How many more bytes the header has at least: one or more, and all of them belong to the header.
         at_least: usize,
     },
-    /// A header, and then perhaps the client's first bytes.
+    /// A complete header; the client's first bytes may follow.
     Whole {
-        /// How many bytes are the header.
+        /// How many bytes the header has.
         length: usize,
-        /// Whom the proxy speaks for; none where it speaks for itself, or does not say: the connection's
-        /// own addresses stand.
+        /// The addresses of the client's connection to the proxy. `None` if the proxy connects for itself or gives no
+        /// addresses: then those of its connection to the server count.
         source: Option<Addresses>,
     },
-    /// No header, whatever may follow.
+    /// Not a header, whatever may follow.
     Bad(Fault),
 }
 
 /// The two ends of the client's connection to the proxy.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Addresses {
-    /// Where the client is.
+    /// The client's address.
     pub client: SocketAddr,
-    /// Where it connected to.
+    /// The address that it connected to.
     pub local: SocketAddr,
 }
 
-/// Why bytes are no header.
+/// Why some bytes are not a header.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Fault {
-    /// They begin like neither version.
+    /// They begin like neither of the two versions.
     NoHeader,
-    /// Version 1: neither `TCP4`, `TCP6` nor `UNKNOWN`.
+    /// Version 1: not `TCP4`, `TCP6` or `UNKNOWN`.
     Protocol,
-    /// Version 1: not an address of the family named.
+    /// Version 1: not an address of the given family.
     Address,
-    /// Version 1: not a port, in decimal without leading zeros.
+    /// Version 1: not a port in decimal without leading zeros.
     Port,
-    /// Version 1: a CR without its LF.
+    /// Version 1: a CR without an LF.
     LineEnd,
-    /// Version 2 in its signature, but not in its version.
+    /// The signature is that of version 2, but the version field is not 2.
     Version,
-    /// Version 2: neither LOCAL nor PROXY.
+    /// Version 2: not LOCAL or PROXY.
     Command,
-    /// Version 2: a family or a transport that there is not.
+    /// Version 2: a family or transport that does not exist.
     Family,
-    /// Version 2: too short for two addresses of its family.
+    /// Version 2: too short for two addresses of the given family.
     Length,
     /// Longer than its version allows, or than [`LONGEST`].
     TooLong,
 }
 
-/// The words for the log, after `why=`.
+/// The word after `why=` in the log.
 impl Display for Fault {
     fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
@@ -96,12 +96,12 @@ impl Display for Fault {
     }
 }
 
-/// What these bytes, the first of a connection, are.
+/// Parse the first bytes of a connection.
 pub fn parse(bytes: &[u8]) -> Header {
     let line = &bytes[..bytes.len().min(V1_LONGEST)];
-    let parsed = if agree(bytes, b"PROXY ") {
+    let parsed = if common_part_agrees(bytes, b"PROXY ") {
         v1(line)
-    } else if agree(bytes, V2_SIGNATURE) {
+    } else if common_part_agrees(bytes, V2_SIGNATURE) {
         v2(bytes)
     } else {
         Err(Fault::NoHeader)
@@ -109,12 +109,12 @@ pub fn parse(bytes: &[u8]) -> Header {
     parsed.unwrap_or_else(Header::Bad)
 }
 
-/// Whether bytes are the same as far as both go.
-fn agree(one: &[u8], other: &[u8]) -> bool {
+/// Whether two byte strings are equal up to the length of the shorter one.
+fn common_part_agrees(one: &[u8], other: &[u8]) -> bool {
     one.iter().zip(other).all(|(a, b)| a == b)
 }
 
-/// How a line of version 1 may begin, and the family of the addresses that then come.
+/// How a line of version 1 may begin, and the family of the addresses that follow.
 const V1_BEGINNINGS: [(&[u8], Option<Field>); 3] =
     [(b"PROXY UNKNOWN", None), (b"PROXY TCP6 ", Some(Field::Ipv6)), (b"PROXY TCP4 ", Some(Field::Ipv4))];
 
@@ -131,7 +131,7 @@ fn v1(line: &[u8]) -> Result<Header, Fault> {
     }
 }
 
-/// A line that does not yet say its family: the shortest that it can become.
+/// A line that does not name its family yet: how many bytes the shortest line that begins so has more.
 fn v1_beginning(line: &[u8]) -> Result<Header, Fault> {
     let possible = V1_BEGINNINGS.iter().filter(|(beginning, _)| beginning.starts_with(line));
     let lengths =
@@ -142,7 +142,7 @@ fn v1_beginning(line: &[u8]) -> Result<Header, Fault> {
     lengths.min().map(|at_least| Header::Partial { at_least }).ok_or(Fault::Protocol)
 }
 
-/// The rest of a line, from an offset.
+/// The rest of a line, from offset `at`.
 fn v1_rest(line: &[u8], at: usize, family: Option<Field>) -> Result<Header, Fault> {
     match family {
         Some(address) => v1_addresses(line, at, [address, address, Field::Port, Field::Port]),
@@ -150,7 +150,7 @@ fn v1_rest(line: &[u8], at: usize, family: Option<Field>) -> Result<Header, Faul
     }
 }
 
-/// After `UNKNOWN`: the line's end, or a space and anything up to the line's end.
+/// After `UNKNOWN`: the end of the line, or a space and anything up to the end of the line.
 fn v1_unknown(line: &[u8], at: usize) -> Result<Header, Fault> {
     let rest = &line[at..];
     match rest {
@@ -164,7 +164,7 @@ fn v1_unknown(line: &[u8], at: usize) -> Result<Header, Fault> {
     })
 }
 
-/// After `TCP4 ` or `TCP6 `: the client's address, the local one, the client's port, the local one.
+/// After `TCP4 ` or `TCP6 `: the client's address, the local address, the client's port, the local port.
 fn v1_addresses(line: &[u8], mut at: usize, fields: [Field; 4]) -> Result<Header, Fault> {
     let mut texts = [""; 4];
     for (n, field) in fields.into_iter().enumerate() {
@@ -190,7 +190,7 @@ fn v1_addresses(line: &[u8], mut at: usize, fields: [Field; 4]) -> Result<Header
     }
 }
 
-/// The addresses that four whole fields stand for.
+/// The addresses in four complete fields.
 fn v1_source([client, local, client_port, local_port]: [&str; 4]) -> Result<Addresses, Fault> {
     let address = |text: &str| text.parse::<IpAddr>().map_err(|_| Fault::Address);
     let port = |text: &str| text.parse::<u16>().map_err(|_| Fault::Port);
@@ -209,13 +209,13 @@ enum Field {
 }
 
 impl Field {
-    /// How many bytes a text lacks of the shortest field that begins with it; none if no field does.
+    /// How many bytes must be added to a text to make the shortest complete field; `None` if no field begins with it.
     fn missing(self, text: &str) -> Option<usize> {
         let completes = |ending: &&&str| self.is_whole(&format!("{text}{ending}"));
         self.endings().iter().find(completes).map(|ending| ending.len())
     }
 
-    /// What completes any beginning of a field, the shortest first.
+    /// Endings that complete a field, the shortest first: every beginning of a field is completed by one of them.
     fn endings(self) -> &'static [&'static str] {
         match self {
             Field::Ipv4 => &["", "0", ".0", "0.0", ".0.0", "0.0.0", ".0.0.0", "0.0.0.0"],
@@ -228,12 +228,12 @@ impl Field {
         match self {
             Field::Ipv4 => text.parse::<Ipv4Addr>().is_ok(),
             Field::Ipv6 => text.parse::<Ipv6Addr>().is_ok(),
-            // parse() alone would take +80 and 080
+            // parse() alone would accept +80 and 080
             Field::Port => text.parse::<u16>().is_ok_and(|port| port.to_string() == text),
         }
     }
 
-    /// The length of the shortest: `0.0.0.0`, `::`, `0`.
+    /// The length of the shortest complete field: `0.0.0.0`, `::`, `0`.
     fn shortest(self) -> usize {
         match self {
             Field::Ipv4 => 7,
@@ -258,10 +258,10 @@ fn v2(bytes: &[u8]) -> Result<Header, Fault> {
         Some(byte) if byte >> 4 != 2 => return Err(Fault::Version),
         Some(_) => return Err(Fault::Command),
     };
-    // LOCAL has its addresses ignored, and its family with them
+    // with LOCAL, the addresses are ignored, and so is their family
     let family = bytes.get(13).filter(|_| is_proxy);
     let least = family.map_or(Ok(0), |&family| v2_least(family))?;
-    // of a length that is not yet there, what it may be
+    // bytes of the length that have not come yet may have any value
     let [high, low] = [14, 15].map(|n| bytes.get(n).copied());
     let lowest = usize::from(u16::from_be_bytes([high.unwrap_or(0), low.unwrap_or(0)]));
     let highest = usize::from(u16::from_be_bytes([high.unwrap_or(0xFF), low.unwrap_or(0xFF)]));
@@ -283,8 +283,8 @@ fn v2(bytes: &[u8]) -> Result<Header, Fault> {
     Ok(Header::Whole { length, source })
 }
 
-/// How many bytes two addresses of a family take, with their ports. A family or transport of 0 says that
-/// it is unspecified: then there need be none.
+/// How many bytes two addresses and ports of a family take. A family or transport of 0 is unspecified, and needs no
+/// addresses.
 fn v2_least(family: u8) -> Result<usize, Fault> {
     match (family >> 4, family & 0x0F) {
         (0, 0..=2) | (0..=3, 0) => Ok(0),
@@ -295,7 +295,7 @@ fn v2_least(family: u8) -> Result<usize, Fault> {
     }
 }
 
-/// The addresses of TCP over IPv4 or IPv6, in network byte order; TLVs may follow.
+/// The addresses of TCP over IPv4 or IPv6, in network byte order. TLVs may follow them.
 fn v2_source<const N: usize>(bytes: &[u8]) -> Option<Addresses>
 where
     IpAddr: From<[u8; N]>,

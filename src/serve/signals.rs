@@ -1,5 +1,5 @@
-//! The signals that the loop looks at. They are blocked except in its wait, so that none comes between a look and the
-//! wait.
+//! The signals that the loop handles. They are blocked except during its wait, so that none comes between the check of
+//! a flag and the wait.
 
 use nix::sys::signal::{SigSet, SigmaskHow, Signal, sigprocmask};
 
@@ -15,14 +15,14 @@ const SIGNALS: [(Signal, Handler); 6] = [
     (Signal::SIGHUP, Handler::NoteStop),
 ];
 
-/// So many waits and clients may pass before signals are let in.
-const TURN: usize = 8;
+/// How many waits and accepted clients may pass before pending signals are delivered.
+const DELIVERY_INTERVAL: usize = 8;
 
 /// Install the handlers, and block the signals.
 ///
 /// # Errors
 /// [`Error::System`]
-pub fn block() -> Result<(), Error> {
+pub fn install_handlers() -> Result<(), Error> {
     let mut blocked = SigSet::empty();
     for (signal, handler) in SIGNALS {
         // SIGHUP stays ignored under nohup
@@ -34,41 +34,42 @@ pub fn block() -> Result<(), Error> {
     sigprocmask(SigmaskHow::SIG_BLOCK, Some(&blocked), None).map_err(system("sigprocmask"))
 }
 
-/// Have those signals handled that have come while they were blocked.
-pub fn let_in() {
-    // EINVAL, the only error, is for what is none of these
+/// Unblock the signals for a moment, so that pending ones are delivered.
+pub fn deliver_pending() {
+    // EINVAL, the only error, is for an invalid `how`
     if let Ok(blocked) = SigSet::empty().thread_swap_mask(SigmaskHow::SIG_SETMASK) {
         let _ = blocked.thread_set_mask();
     }
 }
 
-/// When signals are let in. Where a descriptor is ready, ppoll lets no signal in, and a busy listener would keep all of
-/// them out.
+/// Decides when to deliver pending signals. If a descriptor is ready, ppoll delivers none, so a busy listener would
+/// hold them back for ever.
 #[derive(Default)]
-pub struct Turns {
-    /// Waits and clients since signals were last let in.
+pub struct Delivery {
+    /// Waits and accepted clients since signals were last delivered.
     since: usize,
 }
 
-impl Turns {
+impl Delivery {
     /// A client was accepted.
-    pub fn client(&mut self) {
+    pub fn client_accepted(&mut self) {
         self.since += 1;
     }
 
-    /// A wait has let signals in by itself.
-    pub fn came(&mut self) {
+    /// The wait itself has delivered a signal.
+    pub fn delivered(&mut self) {
         self.since = 0;
     }
 
-    /// A wait has ended with a descriptor that is ready: let signals in now and then. Children that end in between share
-    /// a signal, so with few places left, or limits that wait for each child, it is every time.
+    /// A wait has ended without delivering a signal. Deliver the pending ones every [`DELIVERY_INTERVAL`] waits and
+    /// clients. Until then, children that end share one SIGCHLD, and some may be reaped late. If few slots are free, or
+    /// limits count the clients of each source, that matters: then deliver them every time.
     pub fn wait_ended(&mut self, live: usize, cap: usize, has_limits: bool) {
         self.since += 1;
-        let may_wait = self.since < TURN && live + TURN < cap;
-        if !may_wait || has_limits {
+        let can_wait = self.since < DELIVERY_INTERVAL && live + DELIVERY_INTERVAL < cap;
+        if !can_wait || has_limits {
             self.since = 0;
-            let_in();
+            deliver_pending();
         }
     }
 }

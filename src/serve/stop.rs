@@ -1,51 +1,53 @@
-//! How a server ends: it closes the door, lets children finish, tells them to end, kills them.
+//! The steps of a stop: accept no more clients, let children finish, send them SIGTERM, then SIGKILL.
 
 use std::time::{Duration, Instant};
 
-/// Signals to stop that come closer together are one: timeout(1) and terminals send theirs twice.
-const ONE_SIGNAL: Duration = Duration::from_millis(100);
+/// Stop signals that come closer together count as one: timeout(1) and terminals send theirs twice.
+const SIGNAL_INTERVAL: Duration = Duration::from_millis(100);
 
-/// The end has begun.
+/// A stop that has begun.
 pub struct Stop {
-    /// Until when children may finish; none: they have been told to end.
+    /// When the grace period ends; `None` once SIGTERM was sent to the children.
     grace_ends: Option<Instant>,
+    /// How many stop signals had come at the last step.
     signals: u32,
-    last: Instant,
+    /// When the last signal that counted came.
+    last_signal: Instant,
 }
 
-/// What is to be done.
+/// What the parent has to do next.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Step {
-    /// Wait.
+    /// Nothing: wait for the children.
     Wait,
-    /// Tell all who are there to end.
-    End,
-    /// The same, and do not wait until they have.
+    /// Send SIGTERM to all children.
+    Terminate,
+    /// Send SIGTERM to all children, then SIGKILL without waiting.
     Kill,
 }
 
 impl Stop {
-    /// After so many signals, with so much time for children to finish.
+    /// Begin a stop after this many stop signals. Children may finish for as long as `grace`.
     pub fn begin(signals: u32, grace: Duration, now: Instant) -> Stop {
-        Stop { grace_ends: now.checked_add(grace), signals, last: now }
+        Stop { grace_ends: now.checked_add(grace), signals, last_signal: now }
     }
 
-    /// What is to be done now that there were so many signals: the first has closed the door, the second ends the
-    /// grace, the third all.
+    /// The next step, after this many stop signals in all. The first signal has begun the stop, the second ends the
+    /// grace period, the third kills.
     pub fn step(&mut self, signals: u32, now: Instant) -> Step {
-        let further = signals > self.signals && now - self.last >= ONE_SIGNAL;
+        let another = signals > self.signals && now - self.last_signal >= SIGNAL_INTERVAL;
         self.signals = signals;
-        if further {
-            self.last = now;
+        if another {
+            self.last_signal = now;
         }
-        if !further && self.grace_ends.is_none_or(|end| end > now) {
+        if !another && self.grace_ends.is_none_or(|end| end > now) {
             return Step::Wait;
         }
-        let told = self.grace_ends.take().is_none();
-        if further && told { Step::Kill } else { Step::End }
+        let already_terminated = self.grace_ends.take().is_none();
+        if another && already_terminated { Step::Kill } else { Step::Terminate }
     }
 
-    /// When the grace ends.
+    /// When the grace period ends; `None` if it is over.
     pub fn grace_ends(&self) -> Option<Instant> {
         self.grace_ends
     }

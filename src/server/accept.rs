@@ -1,5 +1,5 @@
 //! accept: accept one client, and end.
-//! Usage: prise server accept [--port 8888] [--backlog 3]
+//! Usage: `prise server accept [--port 8888] [--backlog 3]`
 //! Twin: c/server/accept.c. Next: reply.rs
 
 use libc::{INADDR_ANY, SOCK_STREAM, c_int, socklen_t};

@@ -1,5 +1,5 @@
 //! fork: a server that forks one process per client.
-//! Usage: prise server fork [--port 8888] [--backlog 3] [--no-reap]
+//! Usage: `prise server fork [--port 8888] [--backlog 3] [--no-reap]`
 //! Twin: c/server/fork.c. Next: ../client/message.rs
 
 use libc::{INADDR_ANY, SOCK_STREAM, c_int, socklen_t};

@@ -1,5 +1,5 @@
 //! loop: accept clients one after the other, and greet each.
-//! Usage: prise server loop [--port 8888] [--backlog 3]
+//! Usage: `prise server loop [--port 8888] [--backlog 3]`
 //! Twin: c/server/loop.c. Next: fork.rs
 
 use libc::{INADDR_ANY, SOCK_STREAM, c_int, socklen_t};

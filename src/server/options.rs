@@ -7,23 +7,26 @@ use crate::options::number;
 /// `prise server …`
 #[derive(Subcommand)]
 pub enum Server {
-    /// One of the tutorial's.
+    /// A server of the tutorial.
     #[command(flatten)]
     Tutorial(Tutorial),
     /// Fork one process per client, without the tutorial's mistakes
     ///
-    /// The fork server with each of its mistakes mended; a step of the source names each mistake and
-    /// its lab. A message is what comes until a newline or a NUL is in it, or 255 bytes, or the
-    /// client's end of file, or a pause of a second and a half. The reply is 18 bytes, "ok" and 16
-    /// NULs. Control characters in a message are shown as \n, \r, \t or \xNN. With port 0 it prints
-    /// the port that the kernel has picked.
+    /// The fork server without its mistakes. In the source, a step that mends a
+    /// mistake says so, and names the lab if there is one. A message ends at a
+    /// newline, a NUL, 255 bytes, the client's end of file, or a pause of 1.5 seconds.
+    /// The reply is 18 bytes: "ok" and 16 NULs. Control characters in a message are
+    /// printed as \n, \r, \t or \xNN. With --port 0 it prints the port that the
+    /// kernel picked.
     ///
-    /// SIGTERM and SIGINT end the parent; a child goes on until its client is served.
+    /// SIGTERM and SIGINT end the parent; a running child still serves its client.
     ///
     /// Tutorial: section "5. fork()". Twin: c/server/robust.c.
-    #[command(
-        after_long_help = "Example:\n  prise server robust\n  echo hello | prise client message localhost 8888 --reply    (in another terminal)"
-    )]
+    #[command(verbatim_doc_comment)]
+    #[command(after_help = "Example:
+  prise server robust
+  # in another terminal:
+  echo hello | prise client message localhost 8888 --reply")]
     Robust {
         /// Where to listen
         #[command(flatten)]
@@ -34,28 +37,33 @@ pub enum Server {
 /// The tutorial's servers.
 #[derive(Subcommand)]
 pub enum Tutorial {
-    /// Accept one client, and end
+    /// Accept one client, and exit
     ///
-    /// Shows bind(2), listen(2), accept(2). As in the tutorial, a call that fails is said at most,
-    /// and the program goes on.
+    /// Shows bind(2), listen(2) and accept(2). As in the tutorial, it goes on after a
+    /// call that fails, at most with a message.
     ///
     /// Tutorial: section 7.b. Twin: c/server/accept.c.
-    #[command(
-        after_long_help = "Example:\n  prise server accept\n  telnet localhost 8888    (in another terminal)"
-    )]
+    #[command(verbatim_doc_comment)]
+    #[command(after_help = "Example:
+  prise server accept
+  # in another terminal:
+  telnet localhost 8888")]
     Accept {
         /// Where to listen
         #[command(flatten)]
         on: On,
     },
-    /// Accept one client, learn its address, and greet it
+    /// Accept one client, print its address, and greet it
     ///
-    /// Shows what accept(2) says of the peer, inet_ntoa and ntohs, and write(2) on a socket.
+    /// Shows the peer address that accept(2) fills in, inet_ntoa and ntohs, and
+    /// write(2) on a socket.
     ///
     /// Tutorial: sections 7.c and 7.d. Twin: c/server/reply.c.
-    #[command(
-        after_long_help = "Example:\n  prise server reply\n  telnet localhost 8888    (in another terminal)"
-    )]
+    #[command(verbatim_doc_comment)]
+    #[command(after_help = "Example:
+  prise server reply
+  # in another terminal:
+  telnet localhost 8888")]
     Reply {
         /// Where to listen
         #[command(flatten)]
@@ -63,14 +71,16 @@ pub enum Tutorial {
     },
     /// Accept clients one after the other, and greet each
     ///
-    /// Shows an iterative server: while it talks to one client, the next waits in the backlog. As in
-    /// the tutorial, it closes no client's socket, so that no client sees the end before the server
-    /// ends, and it does not stop when accept fails.
+    /// Shows an iterative server: while it serves one client, the next waits in the
+    /// backlog. As in the tutorial, it never closes a client's socket, so clients see
+    /// the end of file only when the server ends; and it goes on when accept fails.
     ///
     /// Tutorial: section "4. Serveur live". Twin: c/server/loop.c.
-    #[command(
-        after_long_help = "Example:\n  prise server loop\n  telnet localhost 8888    (in another terminal)"
-    )]
+    #[command(verbatim_doc_comment)]
+    #[command(after_help = "Example:
+  prise server loop
+  # in another terminal:
+  telnet localhost 8888")]
     Loop {
         /// Where to listen
         #[command(flatten)]
@@ -78,20 +88,23 @@ pub enum Tutorial {
     },
     /// Fork one process per client
     ///
-    /// Shows fork(2): a child serves its client while the parent accepts the next. The child reads
-    /// once, at most 255 bytes, prints them as they came, and answers 18 bytes, "ok" and 16 NULs.
-    /// Children are reaped through SIGCHLD; everything else is as in the tutorial, its mistakes too:
-    /// `prise check` finds them, and `prise server robust` mends them.
+    /// Shows fork(2): a child serves its client while the parent accepts the next. The
+    /// child calls read once, for at most 255 bytes, prints them unchanged, and
+    /// replies with 18 bytes: "ok" and 16 NULs. A SIGCHLD handler reaps the children.
+    /// Everything else is the tutorial's, its mistakes included: `prise check` finds
+    /// them, and `prise server robust` mends them.
     ///
     /// Tutorial: section "5. fork()". Twin: c/server/fork.c.
-    #[command(
-        after_long_help = "Example:\n  prise server fork\n  echo hello | prise client message localhost 8888 --reply    (in another terminal)"
-    )]
+    #[command(verbatim_doc_comment)]
+    #[command(after_help = "Example:
+  prise server fork
+  # in another terminal:
+  echo hello | prise client message localhost 8888 --reply")]
     Fork {
         /// Where to listen
         #[command(flatten)]
         on: On,
-        /// Leave every child that ends a zombie, as the tutorial does: see them with ps
+        /// Do not reap children: the tutorial leaves zombies
         #[arg(long)]
         no_reap: bool,
     },
@@ -100,10 +113,16 @@ pub enum Tutorial {
 /// Where a server listens.
 #[derive(Args)]
 pub struct On {
-    /// The port to listen on, on every IPv4 interface; 0 lets the kernel pick a free one
+    /// Listen on this port; 0 picks a free one
+    ///
+    /// It listens on every IPv4 interface.
     #[arg(long, default_value_t = 8888, value_parser = number(0, u16::MAX))]
     pub port: u16,
-    /// How many connections may wait for accept: 3 in the tutorial, where a busy server wants 4096
+    /// Let N connections wait to be accepted
+    ///
+    /// While the backlog is full, connecting is slow or fails. The tutorial
+    /// has 3; a busy server needs more, such as 4096.
     #[arg(long, value_name = "N", default_value_t = 3, value_parser = number(0, i32::MAX))]
+    #[arg(verbatim_doc_comment)]
     pub backlog: i32,
 }

@@ -1,5 +1,5 @@
 //! reply: accept one client, learn its address, and greet it.
-//! Usage: prise server reply [--port 8888] [--backlog 3]
+//! Usage: `prise server reply [--port 8888] [--backlog 3]`
 //! Twin: c/server/reply.c. Next: loop.rs
 
 use libc::{INADDR_ANY, SOCK_STREAM, c_int, socklen_t};

@@ -1,5 +1,5 @@
 //! robust: the fork server, with each of its mistakes mended.
-//! Usage: prise server robust [--port 8888] [--backlog 3]
+//! Usage: `prise server robust [--port 8888] [--backlog 3]`
 //! Twin: c/server/robust.c. Read before: fork.rs, which makes the mistakes
 
 use std::os::fd::OwnedFd;

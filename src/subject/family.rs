@@ -1,4 +1,4 @@
-//! The processes of a server under examination: which of them it is, and which it has started.
+//! The processes of a server under examination: which one is the server, and which ones it started.
 
 use std::time::Duration;
 
@@ -10,33 +10,33 @@ use crate::subject::Subject;
 use crate::subject::system::{self, Process};
 
 impl Subject {
-    /// Find the server behind a script that has started it, and count what it has besides, before any client
-    /// comes. False: it is another user's, and may not be signalled.
-    pub fn get_to_know(&mut self) -> bool {
+    /// Find the server's process, which a script may have started, and count its descendants before the first client
+    /// connects. False: the server belongs to another user, so this process cannot signal it.
+    pub fn find_server_process(&mut self) -> bool {
         let sockets = system::listening_sockets(self.port);
-        if !sockets.is_empty() && !system::has_open(self.leader, &sockets) {
+        if !sockets.is_empty() && !system::has_any_open(self.leader, &sockets) {
             let family = self.family();
             let holders: Vec<&Process> =
-                family.iter().filter(|process| system::has_open(process.pid, &sockets)).collect();
-            // whoever listens and was not started by another that does
+                family.iter().filter(|process| system::has_any_open(process.pid, &sockets)).collect();
+            // the processes that have the listening socket open, but whose parent does not
             let is_first = |one: &Process| holders.iter().all(|other| other.pid != one.ppid);
             let first: Vec<&Process> = holders.iter().copied().filter(|one| is_first(one)).collect();
             let ours = |pid: i32| pid == self.leader || family.iter().any(|process| process.pid == pid);
             match first.as_slice() {
                 [] => self.hidden = !family.is_empty(),
-                // SO_REUSEPORT: who has started them is the server
+                // several siblings listen, as with SO_REUSEPORT: their parent is the server
                 [one, other, ..] if one.ppid == other.ppid && ours(one.ppid) => {
-                    self.is_behind(one.ppid, &family);
+                    self.set_server_process(one.ppid, &family);
                 }
-                [one, ..] => self.is_behind(one.pid, &family),
+                [one, ..] => self.set_server_process(one.pid, &family),
             }
         }
-        self.resting = self.busy_children();
+        self.idle_processes = self.live_descendants();
         kill(Pid::from_raw(self.pid), None) != Err(Errno::EPERM)
     }
 
-    /// The server is this process; those above it, up to the leader, only wait for it.
-    fn is_behind(&mut self, pid: i32, family: &[Process]) {
+    /// Take this process for the server. Its ancestors, up to the leader, are wrappers, which only wait for it.
+    fn set_server_process(&mut self, pid: i32, family: &[Process]) {
         let known = |of: i32| family.iter().find(|process| process.pid == of);
         let parent = |of: i32| known(of).map(|process| process.ppid);
         self.pid = pid;
@@ -44,64 +44,64 @@ impl Subject {
         self.wrappers.retain(|&one| one == self.leader || known(one).is_some());
     }
 
-    /// How many of the server's other processes are alive.
-    pub fn busy_children(&self) -> usize {
+    /// The number of live descendants of the server.
+    pub fn live_descendants(&self) -> usize {
         self.descendants().iter().filter(|process| !process.is_zombie()).count()
     }
 
-    /// How many children it has that are alive.
-    pub fn children(&self) -> usize {
+    /// The number of live children of the server.
+    pub fn live_children(&self) -> usize {
         let family = self.descendants();
         family.iter().filter(|process| process.ppid == self.pid && !process.is_zombie()).count()
     }
 
-    /// All processes that it has started and that are there, zombies too.
+    /// All descendants of the server, including zombies.
     pub fn descendants(&self) -> Vec<Process> {
         let mut family = self.family();
         family.retain(|process| process.pid != self.pid && !self.wrappers.contains(&process.pid));
         family
     }
 
-    /// All processes that are there since it was started, but for the first.
+    /// All processes that were started since, and by, the leader; the leader itself is not included.
     pub(super) fn family(&self) -> Vec<Process> {
         let table = system::processes();
-        // an orphan is of the server's group, or ours to reap: nobody else's children are
-        let mut family = vec![self.leader, std::process::id() as i32];
+        // an orphan is still in the leader's process group, or this process has adopted it
+        let mut parents = vec![self.leader, std::process::id() as i32];
         let mut found: Vec<Process> = Vec::new();
-        let mut add = |family: &mut Vec<i32>, process: &Process| {
-            let theirs = process.pid != self.leader && !self.instruments.contains(&process.pid);
-            if theirs && !found.contains(process) {
-                family.push(process.pid);
+        let mut add = |parents: &mut Vec<i32>, process: &Process| {
+            let belongs = process.pid != self.leader && !self.unrelated_children.contains(&process.pid);
+            if belongs && !found.contains(process) {
+                parents.push(process.pid);
                 found.push(process.clone());
             }
         };
-        let of_group = table.iter().filter(|process| process.pgid == self.leader);
-        of_group.for_each(|process| add(&mut family, process));
-        while let Some(parent) = family.pop() {
+        let in_group = table.iter().filter(|process| process.pgid == self.leader);
+        in_group.for_each(|process| add(&mut parents, process));
+        while let Some(parent) = parents.pop() {
             table
                 .iter()
                 .filter(|process| process.ppid == parent)
-                .for_each(|process| add(&mut family, process));
+                .for_each(|process| add(&mut parents, process));
         }
         found
     }
 
-    /// Its processes that have ended and that it has not waited for. An orphan is not counted: to wait for
-    /// it is up to the examiner, which has adopted it.
+    /// The number of zombies among its descendants. An adopted orphan does not count: the examiner has to reap it, not
+    /// the server.
     pub fn zombies(&self) -> usize {
         let examiner = std::process::id() as i32;
         let unwaited = |process: &&Process| process.is_zombie() && process.ppid != examiner;
         self.descendants().iter().filter(unwaited).count()
     }
 
-    /// Take what is there a moment after it has served a client for what is always there.
-    pub fn settle(&mut self) {
-        self.wait_until(Duration::from_secs(1), || self.is_at_rest());
-        self.resting = self.resting.max(self.busy_children());
+    /// After the server has served a client, wait a moment, then count the processes that remain as idle ones.
+    pub fn update_idle_processes(&mut self) {
+        self.wait_until(Duration::from_secs(1), || self.is_idle());
+        self.idle_processes = self.idle_processes.max(self.live_descendants());
     }
 
-    /// Whether no process is there that was not there before the first client.
-    pub fn is_at_rest(&self) -> bool {
-        self.busy_children() <= self.resting
+    /// Whether the server has no more descendants than before the first client.
+    pub fn is_idle(&self) -> bool {
+        self.live_descendants() <= self.idle_processes
     }
 }

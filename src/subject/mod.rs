@@ -1,12 +1,11 @@
-//! The server under examination: started on its port, watched, and ended with all that it started.
-//!
-//! This file is its life; [`mod@family`] says which processes are its own.
+//! The server under examination: this file starts it on its port, watches it, and ends it with every process that it
+//! started. [`mod@family`] finds the processes that belong to it.
 
-mod family; // which processes are the server's
-pub mod peer; // a client's side of a connection
+mod family; // which processes belong to the server
+pub mod peer; // the client's side of a connection
 pub mod port; // a free port
-pub mod system; // what the system says of processes and sockets
-mod wait; // waits that a busy machine may make longer
+pub mod system; // reads the state of processes and sockets from the system
+mod wait; // waits, with extra time on a busy machine
 
 use std::cell::Cell;
 use std::ffi::OsString;
@@ -19,47 +18,48 @@ use nix::sys::signal::{Signal, kill, killpg};
 use nix::unistd::Pid;
 
 use self::system::Process;
-use self::wait::pause;
-pub use self::wait::{Grace, pass, wait_until};
+use self::wait::sleep_interval;
+pub use self::wait::{ExtraTime, sleep, wait_until};
 use crate::ffi;
 
-/// A server that runs. It ends, with everything that it started, when this is dropped.
+/// A running server. When this is dropped, the server and every process that it started are killed.
 pub struct Subject {
-    /// The server's process, the one that listens.
+    /// The server's process: the one that listens.
     pub pid: i32,
-    /// The process that was started, which leads its group: the server, unless a script waits for that.
+    /// The process that was started, the leader of its process group. It is the server itself, or a script that started
+    /// the server and waits for it.
     leader: i32,
-    /// Where a script has started it: those between the two, and the leader.
+    /// If a script started the server: the processes between the server and the leader, and the leader.
     wrappers: Vec<i32>,
-    /// It could not be seen which process listens.
+    /// Whether the system does not show which process listens.
     hidden: bool,
-    /// Whether it has a reason to end; if it has none and does, that is noted.
-    may_end: Cell<bool>,
-    unasked: Rc<Cell<Option<ExitStatus>>>,
-    /// How many other processes the server has while it serves nobody.
-    resting: usize,
-    /// Where it listens.
+    /// Whether the server may exit now. If it exits while this is false, its status goes to `unexpected_exit`.
+    exit_expected: Cell<bool>,
+    unexpected_exit: Rc<Cell<Option<ExitStatus>>>,
+    /// The number of descendants that the server has while it serves no client.
+    idle_processes: usize,
+    /// The port it listens on.
     pub port: u16,
-    /// Where it was told to listen.
-    pub asked: u16,
-    /// Children of the examiner that are not the server's: a strace that makes calls fail, and those that it had
-    /// before it was the examiner, such as a shell's.
-    pub instruments: Vec<i32>,
+    /// The port it was told to listen on.
+    pub requested_port: u16,
+    /// Children of the examiner that do not belong to the server: an strace that makes calls fail, and children that
+    /// this process had before, such as those of a shell that executed it.
+    pub unrelated_children: Vec<i32>,
     ended: Cell<Option<ExitStatus>>,
-    /// Whether another listened already on the port that this one would listen on without htons().
-    others: bool,
+    /// Whether another process already listened on the port that a server without htons() would use.
+    swapped_port_taken: bool,
 }
 
 impl Subject {
-    /// Start a command with `{port}` in its arguments replaced.
+    /// Start a command, with `{port}` replaced in its words.
     pub fn spawn(words: &[OsString], port: u16, stdout: Stdio, stderr: Stdio) -> std::io::Result<Subject> {
         let mut words = words.iter().map(|word| with_port(word, port));
         let mut command = Command::new(words.next().unwrap_or_default());
         command.args(words).process_group(0);
-        let others = system::listens(port.swap_bytes());
+        let swapped_port_taken = system::listens(port.swap_bytes());
         let examiner = std::process::id() as i32;
         let had = system::processes().into_iter().filter(|process| process.ppid == examiner);
-        let instruments = had.map(|process| process.pid).collect();
+        let unrelated_children = had.map(|process| process.pid).collect();
         let child = command.stdin(Stdio::null()).stdout(stdout).stderr(stderr).spawn()?;
         let pid = child.id() as i32;
         Ok(Subject {
@@ -67,144 +67,146 @@ impl Subject {
             leader: pid,
             wrappers: Vec::new(),
             hidden: false,
-            may_end: Cell::new(true),
-            unasked: Rc::default(),
-            resting: 0,
+            exit_expected: Cell::new(true),
+            unexpected_exit: Rc::default(),
+            idle_processes: 0,
             port,
-            asked: port,
-            instruments,
+            requested_port: port,
+            unrelated_children,
             ended: Cell::new(None),
-            others,
+            swapped_port_taken,
         })
     }
 
-    /// Whether the server's process has ended, and how. It is not reaped before this is dropped: its number and
-    /// its group's would be free for any process of this machine, which then would be taken for its own.
+    /// The status of the started process, if it has ended. It is reaped only when this is dropped: until then, no other
+    /// process can get its process ID or process group ID and be mistaken for one of the server.
     pub fn ended(&self) -> Option<ExitStatus> {
         while let Some((pid, status)) = ffi::peek_ended() {
             if pid == self.leader {
                 self.ended.set(Some(ExitStatus::from_raw(status)));
                 break;
             }
-            // an orphan that was adopted
+            // an adopted orphan: reap it
             ffi::wait4(pid);
         }
         self.ended.get()
     }
 
-    /// Wait until it listens; false if it ends first, or takes too long. One that has forgotten htons()
-    /// listens on the port whose number has its two bytes swapped, and is examined there.
+    /// Wait until it listens; false if it ends first, or takes too long. A server that forgot htons() listens on the
+    /// port with its two bytes swapped, and is examined there.
     pub fn wait_listening(&mut self, timeout: Duration) -> bool {
-        let swapped = self.asked.swap_bytes();
-        let forgot = || !self.others && !system::listens(self.asked) && system::listens(swapped);
-        let port = || if forgot() { swapped } else { self.port };
+        let swapped = self.requested_port.swap_bytes();
+        let forgot_htons =
+            || !self.swapped_port_taken && !system::listens(self.requested_port) && system::listens(swapped);
+        let port = || if forgot_htons() { swapped } else { self.port };
         self.wait_until(timeout, || system::listens(port()) || self.ended().is_some());
         self.port = port();
         system::listens(self.port)
     }
 
-    /// Wait until a condition holds; false if it does not within the time-out. It is longer where the machine is
-    /// busy: see [`Grace`].
+    /// Wait until a condition holds; false if it does not within the timeout. On a busy machine, the wait is extended:
+    /// see [`ExtraTime`].
     pub fn wait_until(&self, timeout: Duration, mut holds: impl FnMut() -> bool) -> bool {
-        let grace = Grace::of(self, timeout);
+        let extra = ExtraTime::of(self, timeout);
         while !wait_until(timeout, &mut holds) {
-            if !grace.goes_on() {
+            if !extra.is_granted() {
                 return false;
             }
         }
         true
     }
 
-    /// Whether it would go on if it had a CPU or a disk: in most of three looks, one of its processes waits for
-    /// nothing else.
+    /// Whether the server has work to do and waits only for a CPU or a disk: in at least two of three samples, one of
+    /// its processes is runnable (R) or in a disk wait (D).
     pub fn has_work(&self) -> bool {
         let busy = |state: char| matches!(state, 'R' | 'D');
-        let looks = (0..3).filter(|&look| {
-            if look > 0 {
-                pause();
+        let samples = (0..3).filter(|&sample| {
+            if sample > 0 {
+                sleep_interval();
             }
-            let leader = system::state(self.leader).is_some_and(busy) || system::runs(self.pid);
+            let leader = system::state(self.leader).is_some_and(busy) || system::is_runnable(self.pid);
             leader || self.family().iter().any(|process| busy(process.state))
         });
-        looks.count() > 1
+        samples.count() > 1
     }
 
-    /// The CPU that it has had, with all its processes that are there or were waited for.
+    /// The CPU time of all its processes, including ended children that they waited for.
     fn cpu(&self) -> Duration {
         let family = self.family();
         let all = family.iter().map(|process| process.pid).chain([self.leader]);
         Duration::from_millis(10 * all.filter_map(system::cpu_ticks_with_children).sum::<u64>())
     }
 
-    /// Whether the server's process is there no more, be it waited for or not.
+    /// Whether the server's process has ended, reaped or not.
     pub fn is_gone(&self) -> bool {
         let pid = self.pid;
-        let there = |process: &Process| process.pid == pid && !process.is_zombie();
-        self.ended().is_some() || !system::processes().iter().any(there)
+        let alive = |process: &Process| process.pid == pid && !process.is_zombie();
+        self.ended().is_some() || !system::processes().iter().any(alive)
     }
 
-    /// From now on it has no reason to end; note there how it does, if it does.
-    pub fn must_not_end(&mut self, noted: &Rc<Cell<Option<ExitStatus>>>) {
-        self.unasked = Rc::clone(noted);
-        self.may_end.set(false);
+    /// From now on, the server must keep running. If it exits, store its status in `status`.
+    pub fn report_unexpected_exit_to(&mut self, status: &Rc<Cell<Option<ExitStatus>>>) {
+        self.unexpected_exit = Rc::clone(status);
+        self.exit_expected.set(false);
     }
 
-    /// How the server has ended, if it has. Its sockets are closed a moment before it can be waited for.
-    fn how_it_ended(&self) -> Option<ExitStatus> {
+    /// The status of the server, if it has ended. The kernel closes its sockets a moment before it can be waited for.
+    fn exit_status(&self) -> Option<ExitStatus> {
         if !system::listens(self.port) {
             wait_until(Duration::from_secs(1), || self.ended().is_some());
         }
         self.ended()
     }
 
-    /// It has a reason, or that it has ended has been said.
-    pub fn may_end(&self) {
-        self.may_end.set(true);
+    /// From now on, the server may exit: it was told to, or its exit is already reported.
+    pub fn expect_exit(&self) {
+        self.exit_expected.set(true);
     }
 
-    /// Whether it is unknown which process is the server, as of one that is not dumpable, behind a script.
+    /// Whether it is unknown which process is the server: for example, a script started it and it is not dumpable, so
+    /// its /proc/PID/fd cannot be read.
     pub fn is_hidden(&self) -> bool {
         self.hidden
     }
 
-    /// Whether another process has started the server, and is still there.
+    /// Whether another process started the server and is still running.
     pub fn is_supervised(&self) -> bool {
         self.leader != self.pid && self.ended().is_none()
     }
 
     /// Send a signal to the process that was started.
     pub fn signal_leader(&self, signal: Signal) {
-        // ESRCH: it has ended, which is seen elsewhere
+        // ESRCH: it has ended, which is detected elsewhere
         let _ = kill(Pid::from_raw(self.leader), signal);
     }
 
-    /// Send a signal to the server's process alone.
+    /// Send a signal to the server's process only.
     pub fn signal(&self, signal: Signal) {
         if signal == Signal::SIGTERM {
-            self.may_end();
+            self.expect_exit();
         }
-        // ESRCH: it has ended, which is seen elsewhere
+        // ESRCH: it has ended, which is detected elsewhere
         let _ = kill(Pid::from_raw(self.pid), signal);
     }
 
-    /// Stop the server's process for a moment. A shell with job control that waits for it is not to see that, and is
-    /// stopped first: it would go on to its next command.
-    pub fn stop(&self) {
+    /// Stop the server's process with SIGSTOP. The processes that wait for it are stopped first: a shell with job
+    /// control that saw the server stop would run its next command.
+    pub fn suspend(&self) {
         self.signal_wrappers(Signal::SIGSTOP);
         let stopped = |pid: &i32| !matches!(system::state(*pid), Some('R' | 'S' | 'D'));
         wait_until(Duration::from_millis(200), || self.wrappers.iter().all(stopped));
         self.signal(Signal::SIGSTOP);
     }
 
-    /// Have it go on.
-    pub fn go_on(&self) {
+    /// Continue the server and its wrappers with SIGCONT.
+    pub fn resume(&self) {
         self.signal(Signal::SIGCONT);
         self.signal_wrappers(Signal::SIGCONT);
     }
 
     fn signal_wrappers(&self, signal: Signal) {
         for &pid in &self.wrappers {
-            // ESRCH: it has ended, which is seen elsewhere
+            // ESRCH: it has ended, which is detected elsewhere
             let _ = kill(Pid::from_raw(pid), signal);
         }
     }
@@ -212,30 +214,30 @@ impl Subject {
 
 impl Drop for Subject {
     fn drop(&mut self) {
-        if !self.may_end.get()
-            && let Some(status) = self.how_it_ended()
+        if !self.exit_expected.get()
+            && let Some(status) = self.exit_status()
         {
-            self.unasked.set(Some(status));
+            self.unexpected_exit.set(Some(status));
         }
         let deadline = Instant::now() + Duration::from_secs(5);
         loop {
             let (zombies, alive): (Vec<_>, Vec<_>) = self.family().into_iter().partition(Process::is_zombie);
-            // the group first: what forks without end is stopped in one call
+            // kill the process group first: one call stops a server that forks without end
             let _ = killpg(Pid::from_raw(self.leader), Signal::SIGKILL);
             for process in &alive {
                 let _ = kill(Pid::from_raw(process.pid), Signal::SIGKILL);
             }
             for process in &zombies {
-                // no child of ours, or reaped already: nothing is there to wait for
+                // this does nothing if it is not our child or is already reaped
                 ffi::wait4(process.pid);
             }
             let gone = self.ended().is_some() && alive.is_empty();
             if gone || Instant::now() > deadline {
                 break;
             }
-            pause();
+            sleep_interval();
         }
-        // last, since then its number is another's
+        // reap it last: after that, its process ID may be reused
         ffi::wait4(self.leader);
     }
 }

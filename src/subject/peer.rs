@@ -1,4 +1,4 @@
-//! The client's side of a connection. Nothing here waits longer than its deadline.
+//! The client's side of a connection. Every wait has a deadline.
 
 use std::io::{self, ErrorKind, Read, Write};
 use std::net::{Ipv4Addr, Ipv6Addr, Shutdown, SocketAddr, TcpStream};
@@ -14,41 +14,41 @@ use nix::sys::socket::{
 
 use crate::ffi::stop_asked;
 
-/// A connection to the server under examination. Dropped, it is reset, so that no TIME_WAIT is left on
-/// the server's port for the next check to meet.
+/// A connection to the server under examination. Dropping it resets the connection, so that no connection stays in
+/// TIME_WAIT on the server's port and disturbs the next check.
 pub struct Peer {
     stream: TcpStream,
 }
 
-/// So much is no answer, but a stream without end.
+/// An answer with more bytes than this is treated as endless.
 const FLOOD: usize = 8 << 20;
 
-/// How a stream ended.
+/// How reading ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum End {
-    /// Not yet: enough had come.
+    /// Enough bytes arrived; the stream has not ended yet.
     Enough,
     /// The server closed: end of file.
     Closed,
     /// The server reset the connection.
     Reset,
-    /// Nothing came within the time-out.
+    /// Nothing more arrived within the timeout.
     Silence,
-    /// More came than anybody asks for, and more would.
+    /// More than [`FLOOD`] bytes arrived, and the stream has not ended.
     Flood,
 }
 
-/// What a client received, and how it ended.
+/// The bytes that a client received, and how reading ended.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Answer {
-    /// The bytes.
+    /// The bytes received.
     pub bytes: Vec<u8>,
-    /// What came after them.
+    /// What followed them.
     pub end: End,
 }
 
 impl Peer {
-    /// Connect to a port of this machine, by IPv4, or where nobody listens by IPv6.
+    /// Connect to a port of this machine over IPv4 or, if that is refused, over IPv6.
     pub fn dial(port: u16, timeout: Duration) -> io::Result<Peer> {
         let refused = |error: &io::Error| error.kind() == ErrorKind::ConnectionRefused;
         let v4 = Peer::dial_to((Ipv4Addr::LOCALHOST, port).into(), timeout);
@@ -82,35 +82,35 @@ impl Peer {
         Ok(Peer { stream })
     }
 
-    /// Send bytes; gives how many the server's side took.
+    /// Send bytes; returns how many the kernel accepted.
     pub fn send(&mut self, mut bytes: &[u8]) -> usize {
         let all = bytes.len();
         while !bytes.is_empty() {
             match self.stream.write(bytes) {
                 Ok(n @ 1..) => bytes = &bytes[n..],
                 Err(error) if error.kind() == ErrorKind::Interrupted => {}
-                // a server that has closed or reset takes no more
+                // a server that closed or reset the connection accepts no more
                 Ok(0) | Err(_) => break,
             }
         }
         all - bytes.len()
     }
 
-    /// Say that no more will come.
+    /// Half-close: shut down the sending side.
     pub fn half_close(&mut self) {
-        // ENOTCONN: the server has reset the connection, which reading will show
+        // ENOTCONN: the server has reset the connection; the next read reports it
         let _ = self.stream.shutdown(Shutdown::Write);
     }
 
-    /// Read until what came is enough, or it ends. Each wait is as long as `patience`, and all together
-    /// three times that.
+    /// Read until `enough` accepts the bytes or the stream ends. Each wait takes at most `patience`, all waits together
+    /// at most three times that.
     pub fn read_until(&mut self, patience: Duration, enough: impl Fn(&[u8]) -> bool) -> Answer {
         let mut bytes = Vec::new();
         let end = self.read_on(&mut bytes, patience, enough);
         Answer { bytes, end }
     }
 
-    /// The same, of which some has come already.
+    /// Like [`Peer::read_until`], but append to the bytes that have already arrived.
     pub fn read_on(
         &mut self,
         bytes: &mut Vec<u8>,
@@ -142,35 +142,36 @@ impl Peer {
         }
     }
 
-    /// Its own port.
+    /// The client's own port.
     pub fn port(&self) -> u16 {
         self.stream.local_addr().map_or(0, |address| address.port())
     }
 
-    /// Whether the server has ended the connection by now.
+    /// Whether the server has already closed or reset the connection.
     pub fn is_closed(&mut self) -> bool {
         matches!(self.read_until(Duration::from_millis(1), |_| false).end, End::Closed | End::Reset)
     }
 
-    /// Whether anything has come by now.
+    /// Whether any bytes have already arrived.
     pub fn has_received(&mut self) -> bool {
         !self.read_until(Duration::from_millis(1), |bytes| !bytes.is_empty()).bytes.is_empty()
     }
 
-    /// Close as most clients do, without a reset.
-    pub fn close_in_order(self) {
-        // what is left to read would turn the close into a reset
+    /// Close without a reset, as most clients do.
+    pub fn close_normally(self) {
+        // unread bytes would turn the close into a reset
         let mut peer = self;
         peer.read_until(Duration::from_millis(500), |_| false);
         let _ = setsockopt(&peer.stream, sockopt::Linger, &libc::linger { l_onoff: 0, l_linger: 0 });
     }
 
-    /// Reset the connection, which is what happens to every peer that is dropped.
+    /// Reset the connection: dropping a peer does that.
     pub fn reset(self) {}
 }
 
-/// Wait for a socket; false when the time is over, or Ctrl-C has cut it short.
+/// Wait until a socket is ready; false after the timeout, or if Ctrl-C ends the wait.
 fn ready(socket: &impl AsFd, events: PollFlags, timeout: Duration) -> bool {
+    // the wait is sliced because a signal may arrive after stop_asked() and before poll(), and would not interrupt it
     const SLICE: Duration = Duration::from_millis(50);
     let deadline = Instant::now() + timeout;
     loop {
@@ -180,7 +181,6 @@ fn ready(socket: &impl AsFd, events: PollFlags, timeout: Duration) -> bool {
         if poll(&mut [PollFd::new(socket.as_fd(), events)], slice).is_ok_and(|ready| ready > 0) {
             return true;
         }
-        // looked at between two waits, or a signal that comes just before one would be missed
         if left.is_zero() || stop_asked().is_some() {
             return false;
         }
@@ -188,7 +188,7 @@ fn ready(socket: &impl AsFd, events: PollFlags, timeout: Duration) -> bool {
 }
 
 impl Answer {
-    /// For a report: how many bytes, their beginning, and the end.
+    /// Describe the answer for a report: the number of bytes, how they begin, and how reading ended.
     pub fn describe(&self) -> String {
         let beginning = crate::visible::visible_line(&self.bytes[..self.bytes.len().min(40)]).to_string();
         let end = match self.end {

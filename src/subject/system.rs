@@ -1,6 +1,6 @@
-//! What the system says of processes and sockets, without asking the server itself.
+//! The state of processes and sockets, read from the system.
 //!
-//! On Linux /proc tells; elsewhere ps and netstat do, and what they cannot tell is `None`.
+//! The sources are /proc on Linux, and ps and netstat elsewhere. `None` means that the system does not show it.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -8,21 +8,21 @@ use std::process::Command;
 
 use nix::unistd::geteuid;
 
-/// A line of the process table.
+/// An entry of the process table.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Process {
-    /// Its number.
+    /// Its process ID.
     pub pid: i32,
-    /// Its parent's number.
+    /// The process ID of its parent.
     pub ppid: i32,
-    /// Its process group.
+    /// Its process group ID.
     pub pgid: i32,
-    /// R, S, T, Z …, as ps shows it.
+    /// Its state, as ps shows it: R, S, T, Z …
     pub state: char,
 }
 
 impl Process {
-    /// Whether it has ended, and waits to be waited for.
+    /// Whether it has ended and is not reaped yet.
     pub fn is_zombie(&self) -> bool {
         self.state == 'Z'
     }
@@ -61,7 +61,7 @@ fn ps_table() -> Vec<Process> {
     String::from_utf8_lossy(&output.stdout).lines().filter_map(line).collect()
 }
 
-/// The fields of /proc/PID/stat that follow the name, which may hold anything.
+/// The fields of /proc/PID/stat after the process name, which may contain any characters.
 struct Stat {
     text: String,
     after_name: usize,
@@ -69,7 +69,7 @@ struct Stat {
 
 impl Stat {
     fn of(pid: i32) -> Option<Stat> {
-        // a name is bytes, and may be cut within a character
+        // the name may not be valid UTF-8: the kernel may cut it inside a character
         let text = String::from_utf8_lossy(&fs::read(format!("/proc/{pid}/stat")).ok()?).into_owned();
         let after_name = text.rfind(')')? + 1;
         Some(Stat { text, after_name })
@@ -84,24 +84,24 @@ impl Stat {
     }
 }
 
-/// The clock ticks that a process has had of the CPU, if that can be seen.
+/// The CPU time of a process, in clock ticks.
 pub fn cpu_ticks(pid: i32) -> Option<u64> {
     let stat = Stat::of(pid)?;
     Some(stat.number::<u64>(11)? + stat.number::<u64>(12)?)
 }
 
-/// The same, with those of its children that it has waited for.
+/// The CPU time of a process and of the children that it waited for, in clock ticks.
 pub fn cpu_ticks_with_children(pid: i32) -> Option<u64> {
     let stat = Stat::of(pid)?;
     (11..=14).map(|field| stat.number::<u64>(field)).sum()
 }
 
-/// R, S, T, Z …, as ps shows it, if that can be seen.
+/// The state of a process, as ps shows it: R, S, T, Z …
 pub fn state(pid: i32) -> Option<char> {
     Stat::of(pid)?.field(0)?.chars().next()
 }
 
-/// The threads of a process, of which the first has its number; that alone where they cannot be seen.
+/// The thread IDs of a process. The first is the process ID; it is the only one if the system does not show the others.
 pub fn threads(pid: i32) -> Vec<i32> {
     let entries = fs::read_dir(format!("/proc/{pid}/task")).into_iter().flatten().flatten();
     let others =
@@ -109,14 +109,14 @@ pub fn threads(pid: i32) -> Vec<i32> {
     std::iter::once(pid).chain(others).collect()
 }
 
-/// Whether a thread of a process runs, or would if it had a CPU, as far as that can be seen.
-pub fn runs(pid: i32) -> bool {
+/// Whether a thread of a process runs or waits for a CPU. False if the system does not show it.
+pub fn is_runnable(pid: i32) -> bool {
     threads(pid).into_iter().any(|thread| state(thread) == Some('R'))
 }
 
-/// How many descriptors a process waits for in poll() or ppoll(), if it does and that can be seen.
+/// How many descriptors a process is waiting for in poll() or ppoll(), if it is in one of them.
 #[cfg(target_os = "linux")]
-pub fn polls(pid: i32) -> Option<u64> {
+pub fn polled_descriptors(pid: i32) -> Option<u64> {
     let call = fs::read_to_string(format!("/proc/{pid}/syscall")).ok()?;
     let mut words = call.split_whitespace();
     let number = words.next()?.parse::<libc::c_long>().ok()?;
@@ -128,23 +128,23 @@ pub fn polls(pid: i32) -> Option<u64> {
     is_poll.then(|| u64::from_str_radix(count, 16).ok()).flatten()
 }
 
-/// The same.
+/// How many descriptors a process is waiting for in poll() or ppoll(): only Linux shows it.
 #[cfg(not(target_os = "linux"))]
-pub fn polls(_pid: i32) -> Option<u64> {
+pub fn polled_descriptors(_pid: i32) -> Option<u64> {
     None
 }
 
-/// How many processes there may be of this user, or of this container, if that is limited and can be seen.
+/// The limit on the number of processes of this user or this container, if there is one.
 pub fn process_limit() -> Option<u64> {
     let limits = fs::read_to_string("/proc/self/limits").ok()?;
     let soft = limits.lines().find_map(|line| line.strip_prefix("Max processes"));
-    // root may have more
+    // the limit does not apply to root
     let of_user = soft.filter(|_| !geteuid().is_root());
     let of_user = of_user.and_then(|soft| soft.split_whitespace().next()?.parse().ok());
     cgroup_limits().into_iter().chain(of_user).min()
 }
 
-/// `pids.max` of the control groups that this process is in, version 2 or 1.
+/// `pids.max` of the control groups of this process, version 2 or 1, and of their parent groups.
 fn cgroup_limits() -> Vec<u64> {
     let groups = fs::read_to_string("/proc/self/cgroup").unwrap_or_default();
     let folders = groups.lines().filter_map(|line| {
@@ -157,7 +157,7 @@ fn cgroup_limits() -> Vec<u64> {
         };
         Some((Path::new(root), Path::new(root).join(path)))
     });
-    // a limit holds for all groups below
+    // a group's limit also applies to the groups below it
     let above = |(root, folder): (&Path, PathBuf)| {
         folder.ancestors().take_while(|one| one.starts_with(root)).map(PathBuf::from).collect::<Vec<_>>()
     };
@@ -165,77 +165,86 @@ fn cgroup_limits() -> Vec<u64> {
     folders.flat_map(above).filter_map(limit).collect()
 }
 
-/// How many descriptors a process has open, if that can be seen.
+/// How many descriptors a process has open.
 pub fn descriptors(pid: i32) -> Option<usize> {
     Some(fs::read_dir(format!("/proc/{pid}/fd")).ok()?.count())
 }
 
-/// The descriptor that a process would get next, the lowest that it has not open, if that can be seen.
+/// The next descriptor that a process would get: the lowest one that is not open.
 pub fn next_descriptor(pid: i32) -> Option<u64> {
     let entries = fs::read_dir(format!("/proc/{pid}/fd")).ok()?;
     let open: Vec<u64> = entries.filter_map(|entry| entry.ok()?.file_name().to_str()?.parse().ok()).collect();
     (0..).find(|fd| !open.contains(fd))
 }
 
-/// Whether something listens on a TCP port anywhere on this machine.
+/// Whether a socket listens on a TCP port, at any address of this machine.
 pub fn listens_anywhere(port: u16) -> bool {
-    if cfg!(target_os = "linux") { !sockets(port, "0A").is_empty() } else { netstat_shows(port, "LISTEN") }
+    if cfg!(target_os = "linux") { !sockets(port, LISTEN).is_empty() } else { netstat_shows(port, "LISTEN") }
 }
 
-/// Whether something listens on a TCP port where (on Linux) a client of 127.0.0.1 or ::1 reaches it: the kernel's table
-/// is asked, since to connect would be to be a client.
+/// Whether a socket listens on a TCP port; on Linux, also whether 127.0.0.1 or ::1 reaches it. It reads the kernel's
+/// socket table: a test connection would be a client for the server.
 pub fn listens(port: u16) -> bool {
     if !cfg!(target_os = "linux") {
         return netstat_shows(port, "LISTEN");
     }
-    // as /proc has them: each four bytes as a number of this machine
+    // /proc prints each four bytes of an address as a hexadecimal number in host byte order
     let word = |bytes| format!("{:08X}", u32::from_ne_bytes(bytes));
-    let (none, v4, mapped) = (word([0; 4]), word([127, 0, 0, 1]), word([0, 0, 0xFF, 0xFF]));
-    let here = [
-        none.clone(),
+    let (any, v4, mapped) = (word([0; 4]), word([127, 0, 0, 1]), word([0, 0, 0xFF, 0xFF]));
+    let reachable = [
+        any.clone(),
         v4.clone(),
-        none.repeat(4),
-        none.repeat(3) + &word([0, 0, 0, 1]),
-        none.repeat(2) + &mapped + &none,
-        none.repeat(2) + &mapped + &v4,
+        any.repeat(4),
+        any.repeat(3) + &word([0, 0, 0, 1]),
+        any.repeat(2) + &mapped + &any,
+        any.repeat(2) + &mapped + &v4,
     ];
-    sockets(port, "0A").iter().any(|socket| here.contains(&socket.address))
+    sockets(port, LISTEN).iter().any(|socket| reachable.contains(&socket.address))
 }
 
-/// The sockets that listen on a TCP port, as links in /proc/PID/fd name them; none where that cannot be seen.
+/// The sockets that listen on a TCP port, named as the links in /proc/PID/fd name them; empty without Linux's /proc.
 pub fn listening_sockets(port: u16) -> Vec<String> {
-    sockets(port, "0A").iter().map(|socket| format!("socket:[{}]", socket.inode)).collect()
+    sockets(port, LISTEN).iter().map(|socket| format!("socket:[{}]", socket.inode)).collect()
 }
 
-/// The server's end of a connection between two ports of this machine, likewise.
-pub fn connected_sockets(port: u16, of_client: u16) -> Vec<String> {
-    let connected = sockets(port, "01").into_iter().filter(|socket| socket.peer == of_client);
+/// The server's socket of a connection between two ports of this machine, named the same way.
+pub fn connected_sockets(port: u16, client_port: u16) -> Vec<String> {
+    let connected = sockets(port, ESTABLISHED).into_iter().filter(|socket| socket.peer == client_port);
     connected.map(|socket| format!("socket:[{}]", socket.inode)).collect()
 }
 
-/// Whether a process has one of these open.
-pub fn has_open(pid: i32, names: &[String]) -> bool {
+/// Whether a process has one of these sockets open.
+pub fn has_any_open(pid: i32, names: &[String]) -> bool {
     let entries = fs::read_dir(format!("/proc/{pid}/fd")).into_iter().flatten().flatten();
     let mut links = entries.filter_map(|entry| fs::read_link(entry.path()).ok());
     links.any(|link| names.iter().any(|name| link.as_os_str() == name.as_str()))
 }
 
-/// Whether a connection that was closed on this port is kept in TIME_WAIT.
+/// Whether a closed connection of this port is in TIME_WAIT.
 pub fn in_time_wait(port: u16) -> bool {
-    if cfg!(target_os = "linux") { !sockets(port, "06").is_empty() } else { netstat_shows(port, "TIME_WAIT") }
+    if cfg!(target_os = "linux") {
+        !sockets(port, TIME_WAIT).is_empty()
+    } else {
+        netstat_shows(port, "TIME_WAIT")
+    }
 }
 
-/// A line of the kernel's tables of TCP sockets.
+/// An entry of the kernel's table of TCP sockets.
 struct Socket {
-    /// Its local address, without the port, as /proc has it.
+    /// Its local address, without the port, in the format of /proc/net/tcp.
     address: String,
     /// The port that it is connected to.
     peer: u16,
-    /// Its inode; 0 where no process has it.
+    /// Its inode; 0 if no process has it open.
     inode: String,
 }
 
-/// The sockets of a local port in a state, which /proc gives as two digits.
+// The states of TCP sockets in /proc/net/tcp.
+const ESTABLISHED: &str = "01";
+const TIME_WAIT: &str = "06";
+const LISTEN: &str = "0A";
+
+/// The sockets with this local port and state.
 fn sockets(port: u16, state: &str) -> Vec<Socket> {
     let ours = format!(":{port:04X}");
     let tables =
@@ -260,7 +269,7 @@ fn netstat_shows(port: u16, state: &str) -> bool {
     })
 }
 
-/// Whether a process is traced, by strace or a debugger.
+/// Whether strace or a debugger traces a process.
 pub fn is_traced(pid: i32) -> bool {
     let status = fs::read(format!("/proc/{pid}/status")).unwrap_or_default();
     String::from_utf8_lossy(&status)

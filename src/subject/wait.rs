@@ -1,5 +1,5 @@
-//! Waits for what a server does: bounded, cut short by Ctrl-C, and longer where a busy machine keeps the server from
-//! its work.
+//! Waits for a server: they are bounded, Ctrl-C ends them early, and a server that gets too little CPU time on a busy
+//! machine is given extra time.
 
 use std::cell::Cell;
 use std::time::{Duration, Instant};
@@ -7,35 +7,41 @@ use std::time::{Duration, Instant};
 use crate::ffi;
 use crate::subject::Subject;
 
-/// More time for a server on a busy machine: one that has work and no CPU for it is not yet too late.
-pub struct Grace<'a> {
+/// Extra time for a server on a busy machine: after a timeout, the wait is repeated while the server has work but has
+/// used little CPU time.
+pub struct ExtraTime<'a> {
     server: &'a Subject,
     timeout: Duration,
     end: Instant,
-    /// What it may have used of the CPU by then, and be no victim of others; known once there is a first time.
-    enough: Cell<Option<Duration>>,
+    /// Total CPU time of the server at which it gets no more extra time; set at the first call of `is_granted`.
+    cpu_limit: Cell<Option<Duration>>,
 }
 
-impl Grace<'_> {
-    /// For a wait of so long, from now on.
-    pub fn of(server: &Subject, timeout: Duration) -> Grace<'_> {
-        const LONGEST: u32 = 8;
-        Grace { server, timeout, end: Instant::now() + timeout * LONGEST, enough: Cell::new(None) }
+impl ExtraTime<'_> {
+    /// Extra time for a wait of `timeout` that begins now.
+    pub fn of(server: &Subject, timeout: Duration) -> ExtraTime<'_> {
+        const MAX_TIMEOUTS: u32 = 8;
+        ExtraTime {
+            server,
+            timeout,
+            end: Instant::now() + timeout * MAX_TIMEOUTS,
+            cpu_limit: Cell::new(None),
+        }
     }
 
-    /// Whether to wait once more, as long as before.
-    pub fn goes_on(&self) -> bool {
+    /// Whether to wait for another timeout.
+    pub fn is_granted(&self) -> bool {
         if ffi::stop_asked().is_some() || Instant::now() > self.end || !self.server.has_work() {
             return false;
         }
         let used = self.server.cpu();
-        let enough = self.enough.get().unwrap_or(used + self.timeout / 2);
-        self.enough.set(Some(enough));
-        used < enough
+        let cpu_limit = self.cpu_limit.get().unwrap_or(used + self.timeout / 2);
+        self.cpu_limit.set(Some(cpu_limit));
+        used < cpu_limit
     }
 }
 
-/// Wait until a condition holds; false if it does not within the time-out, or Ctrl-C cuts the wait short.
+/// Wait until a condition holds; false if it does not within the timeout, or if Ctrl-C ends the wait.
 pub fn wait_until(timeout: Duration, mut holds: impl FnMut() -> bool) -> bool {
     let begun = Instant::now();
     loop {
@@ -45,21 +51,21 @@ pub fn wait_until(timeout: Duration, mut holds: impl FnMut() -> bool) -> bool {
         if begun.elapsed() > timeout || ffi::stop_asked().is_some() {
             return false;
         }
-        // a wait that takes long is looked at less often: each look reads the table of processes
-        let pause = (begun.elapsed() / 50).clamp(LOOK, 4 * LOOK);
-        let _ = nix::poll::poll(&mut [], pause.as_millis() as u8);
+        // test less often in a long wait: most conditions read the process table
+        let interval = (begun.elapsed() / 50).clamp(INTERVAL, 4 * INTERVAL);
+        let _ = nix::poll::poll(&mut [], interval.as_millis() as u8);
     }
 }
 
-/// Let a time pass; Ctrl-C cuts it short.
-pub fn pass(time: Duration) {
+/// Sleep; Ctrl-C ends it early.
+pub fn sleep(time: Duration) {
     wait_until(time, || false);
 }
 
-/// Between two looks.
-const LOOK: Duration = Duration::from_millis(5);
+/// The time between two tests of a condition.
+const INTERVAL: Duration = Duration::from_millis(5);
 
-/// Let a moment pass.
-pub fn pause() {
-    let _ = nix::poll::poll(&mut [], LOOK.as_millis() as u8);
+/// Sleep for one interval.
+pub fn sleep_interval() {
+    let _ = nix::poll::poll(&mut [], INTERVAL.as_millis() as u8);
 }

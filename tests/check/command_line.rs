@@ -1,4 +1,4 @@
-//! What may be asked.
+//! The command line of `prise check`.
 
 use std::process::Command;
 
@@ -19,7 +19,7 @@ fn a_wrong_command_line_is_a_usage_error() {
         assert_eq!(findings.code, Some(2), "{options:?}: {}", findings.stderr);
         assert_eq!(findings.stdout, "");
     }
-    // nothing tells it where to listen
+    // neither {port} nor --port: the server cannot know where to listen
     let findings = check(&[], &["true"]);
     assert_eq!((findings.code, findings.stdout.as_str()), (Some(2), ""), "{}", findings.stderr);
     assert!(findings.stderr.contains("{port}") && findings.stderr.contains("--port"), "{}", findings.stderr);

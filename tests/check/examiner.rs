@@ -1,4 +1,4 @@
-//! What the examiner leaves behind, which is nothing, and what it leaves alone.
+//! The examiner leaves no process behind, and does not touch children that are not its own.
 
 use std::process::Command;
 
@@ -8,8 +8,8 @@ use crate::support::start_piped;
 use crate::{PRISE, assert_nothing_left};
 
 #[test]
-fn the_examiners_own_children_are_left_alone() {
-    // as those are that a shell has started before its exec
+fn a_child_inherited_from_the_shell_is_left_alone() {
+    // the shell starts it, then becomes the examiner by exec
     let nap = format!("sleep 95.{:06}", std::process::id());
     let examine = format!("{nap} & exec '{PRISE}' check --only answers,stops --format tap -- \"$@\"");
     let mut command = Command::new("sh");
@@ -17,7 +17,7 @@ fn the_examiners_own_children_are_left_alone() {
     let mut running = start_piped(&mut command);
     let status = running.wait();
     assert_eq!(status.code(), Some(0), "{}{}", running.stdout(), running.stderr());
-    assert!(crate::support::processes().iter().any(|process| process.command == nap), "{nap} is gone");
+    assert!(crate::support::processes().iter().any(|process| process.command == nap), "{nap} has ended");
 }
 
 #[test]
@@ -30,7 +30,7 @@ fn ctrl_c_leaves_no_process_behind_at_any_step() {
         ("idle-clients", "start the server"),
     ];
     if crate::support::has("strace", "strace") {
-        steps.extend([("fork-fails", "makes fork() give"), ("parent:accept=EMFILE", "strace: ")]);
+        steps.extend([("fork-fails", "makes fork() fail"), ("parent:accept=EMFILE", "strace: ")]);
     }
     for (only, step) in steps {
         let mut command = Command::new(PRISE);

@@ -1,11 +1,11 @@
-//! Servers with one mistake, which serve well until the check that it is about.
+//! Servers with one mistake each: the check for this mistake fails, with the right explanation.
 
-use crate::python::{ANSWER, NO_CHILDREN, forking, forking_then, said_of};
+use crate::python::{ANSWER, IGNORE_SIGCHLD, forking_server, forking_server_then, report_on};
 use crate::support::examiner::{Findings, check};
 use crate::support::has;
 
 #[test]
-fn a_thread_that_writes_to_a_client_that_has_reset_ends_its_server() {
+fn a_threaded_server_killed_by_sigpipe_fails_reset_client() {
     let threads = "import signal, socket, sys, threading
 signal.signal(signal.SIGPIPE, signal.SIG_DFL)
 s = socket.create_server(('', int(sys.argv[1])), backlog=100)
@@ -17,29 +17,31 @@ def serve(c):
     c.close()
 while True: threading.Thread(target=serve, args=(s.accept()[0],)).start()
 ";
-    let Some(said) = said_of("reset-client", threads) else { return };
-    assert!(said.contains("(SIGPIPE)") && said.contains("1 fail,"), "{said}");
+    let Some(report) = report_on("reset-client", threads) else { return };
+    assert!(report.contains("(SIGPIPE)") && report.contains("1 fail,"), "{report}");
 }
 
 #[test]
-fn a_child_that_comes_back_to_accept_after_an_error_is_found() {
+fn a_child_that_returns_to_accept_after_a_reset_fails_reset_client() {
     let child = "try:
                 while c.recv(1000): c.sendall(b'ok')
             except OSError: continue";
-    let Some(said) = said_of("reset-client", &forking(NO_CHILDREN, "pass", child)) else { return };
-    assert!(said.contains("5 processes more") && said.contains("_exit() at each end"), "{said}");
+    let Some(report) = report_on("reset-client", &forking_server(IGNORE_SIGCHLD, "pass", child)) else {
+        return;
+    };
+    assert!(report.contains("5 more processes") && report.contains("_exit() on every path"), "{report}");
 }
 
 #[test]
-fn of_a_server_that_has_ended_it_is_said_and_nothing_else() {
-    let ends = forking("signal.signal(signal.SIGCHLD, lambda *_: os._exit(7))", "pass", ANSWER);
-    let Some(said) = said_of("descriptors,keeps-serving,fork-fails", &ends) else { return };
-    let seen = said.matches("the server has ended: exit status: 7").count();
-    assert_eq!((seen, said.matches("FAILS").count()), (3, 3), "{said}");
+fn checks_on_a_server_that_has_ended_report_only_that() {
+    let ends = forking_server("signal.signal(signal.SIGCHLD, lambda *_: os._exit(7))", "pass", ANSWER);
+    let Some(report) = report_on("descriptors,keeps-serving,fork-fails", &ends) else { return };
+    let seen = report.matches("the server has ended: exit status: 7").count();
+    assert_eq!((seen, report.matches("FAILS").count()), (3, 3), "{report}");
 }
 
 #[test]
-fn a_child_that_comes_back_to_accept_when_nothing_is_said_is_found() {
+fn a_child_that_returns_to_accept_after_an_empty_message_fails_reset_client() {
     let falls_through = "import os, signal, socket, sys, time
 signal.signal(signal.SIGCHLD, signal.SIG_IGN)
 s = socket.create_server(('', int(sys.argv[1])), backlog=100)
@@ -59,12 +61,12 @@ while True:
         os._exit(0)
     c.close()
 ";
-    let Some(said) = said_of("reset-client", falls_through) else { return };
-    assert!(said.contains("5 processes more") && said.contains("nothing to read"), "{said}");
+    let Some(report) = report_on("reset-client", falls_through) else { return };
+    assert!(report.contains("5 more processes") && report.contains("nothing is read"), "{report}");
 }
 
 #[test]
-fn a_thread_that_spins_is_seen_though_another_sleeps() {
+fn a_spinning_thread_is_found_although_the_main_thread_sleeps() {
     let threads = "import signal, socket, sys, threading, time
 s = socket.create_server(('', int(sys.argv[1])), backlog=100)
 def serve(c):
@@ -81,78 +83,86 @@ def accept():
 threading.Thread(target=accept).start()
 while True: time.sleep(10)
 ";
-    let Some(said) = said_of("out-of-descriptors", threads) else { return };
-    assert!(said.contains("ms of CPU in"), "{said}");
+    let Some(report) = report_on("out-of-descriptors", threads) else { return };
+    assert!(report.contains("ms of CPU in"), "{report}");
 }
 
 #[test]
-fn a_socket_that_the_next_child_inherits_keeps_its_client_waiting() {
+fn a_client_socket_that_the_next_child_inherits_fails_end_of_file() {
     let first = "kept = {}
 def reap(*_):
     try:
         while pid := os.waitpid(-1, os.WNOHANG)[0]: kept.pop(pid).close()
     except ChildProcessError: pass
 signal.signal(signal.SIGCHLD, reap)";
-    // no child is reaped before it is known
+    // reap no child before its pid is in `kept`
     let parent = "signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGCHLD})";
     let then = "kept[pid] = c
     signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGCHLD})";
-    let Some(said) = said_of("end-of-file", &forking_then(first, parent, ANSWER, then)) else { return };
-    assert!(said.contains("without the other client it comes") && said.contains("inherits it"), "{said}");
-}
-
-#[test]
-fn a_socket_that_is_closed_by_the_next_client_keeps_the_last_one_waiting() {
-    // Python closes the one when its variable is given the next
-    let forgets = forking_then(NO_CHILDREN, "pass", ANSWER, "pass");
-    let Some(said) = said_of("end-of-file", &forgets) else { return };
-    assert!(said.contains("though the client had half-closed\n"), "{said}");
-    assert!(said.contains("close(new_socket) in the parent"), "{said}");
-}
-
-#[test]
-fn a_socket_that_only_the_parent_has_keeps_its_client_waiting_though_the_child_lives_on() {
-    let child = format!("{ANSWER}; c.close(); signal.pause()");
-    let Some(said) = said_of("end-of-file", &forking_then(NO_CHILDREN, "pass", &child, "pass")) else {
+    let Some(report) = report_on("end-of-file", &forking_server_then(first, parent, ANSWER, then)) else {
         return;
     };
-    assert!(said.contains("close(new_socket) in the parent"), "{said}");
+    assert!(
+        report.contains("without the other client, end of file comes") && report.contains("inherits it"),
+        "{report}"
+    );
 }
 
 #[test]
-fn a_child_that_waits_for_its_client_to_hang_up_is_to_end_the_connection_itself() {
+fn a_client_socket_that_the_parent_closes_at_the_next_accept_fails_end_of_file() {
+    // Python closes a socket when its variable gets the next one
+    let forgets = forking_server_then(IGNORE_SIGCHLD, "pass", ANSWER, "pass");
+    let Some(report) = report_on("end-of-file", &forgets) else { return };
+    assert!(report.contains("though the client had half-closed\n"), "{report}");
+    assert!(report.contains("close(new_socket) in the parent"), "{report}");
+}
+
+#[test]
+fn a_client_socket_that_only_the_parent_keeps_open_fails_end_of_file() {
+    let child = format!("{ANSWER}; c.close(); signal.pause()");
+    let Some(report) = report_on("end-of-file", &forking_server_then(IGNORE_SIGCHLD, "pass", &child, "pass"))
+    else {
+        return;
+    };
+    assert!(report.contains("close(new_socket) in the parent"), "{report}");
+}
+
+#[test]
+fn a_child_that_never_ends_its_connection_fails_end_of_file() {
     let child = format!("{ANSWER}; signal.pause()");
-    let Some(said) = said_of("end-of-file", &forking(NO_CHILDREN, "pass", &child)) else { return };
+    let Some(report) = report_on("end-of-file", &forking_server(IGNORE_SIGCHLD, "pass", &child)) else {
+        return;
+    };
     let mend = "shutdown(sock, SHUT_WR) or close(sock) once the answer is written";
     assert!(
-        said.contains("half-closed: a child has the client's socket open") && said.contains(mend),
-        "{said}"
+        report.contains("half-closed: a child has the client's socket open") && report.contains(mend),
+        "{report}"
     );
-    assert!(!said.contains("parent"), "{said}");
+    assert!(!report.contains("parent"), "{report}");
 }
 
 #[test]
-fn an_answer_that_write_takes_a_part_of_is_not_delivered() {
-    // the message is 255 bytes: whoever sends more is given less time
+fn an_answer_after_a_partial_write_fails_delivers() {
+    // ordinary messages have 255 bytes; for a longer one, the server's send() times out early
     let child = "if len(c.recv(1000)) > 255:
                 c.setsockopt(socket.SOL_SOCKET, socket.SO_SNDTIMEO, struct.pack('ll', 0, 100_000))
             c.send(b'ok' * 3_000_000)
             c.shutdown(socket.SHUT_WR)
             while c.recv(65536): pass";
-    let first = format!("import struct\n{NO_CHILDREN}");
-    let Some(said) = said_of("delivers", &forking(&first, "pass", child)) else { return };
-    assert!(said.contains("6000000 bytes, as before") && said.contains("write() again"), "{said}");
+    let first = format!("import struct\n{IGNORE_SIGCHLD}");
+    let Some(report) = report_on("delivers", &forking_server(&first, "pass", child)) else { return };
+    assert!(report.contains("6000000 bytes, as before") && report.contains("write() again"), "{report}");
 }
 
 #[test]
-fn a_zombie_of_the_client_that_comes_after_a_burst_is_not_counted_among_those_of_the_burst() {
-    let Some(said) = said_of("no-zombies", &forking("", "pass", ANSWER)) else { return };
-    assert!(said.contains("after 40 children ended together\n"), "{said}");
-    assert!(said.contains("40 zombies, and 41 after the next client: none was waited for"), "{said}");
+fn the_zombie_of_the_client_after_a_burst_is_counted_separately() {
+    let Some(report) = report_on("no-zombies", &forking_server("", "pass", ANSWER)) else { return };
+    assert!(report.contains("after 40 children ended together\n"), "{report}");
+    assert!(report.contains("40 zombies, and 41 after the next client: none was waited for"), "{report}");
 }
 
 #[test]
-fn a_slot_for_each_sigchld_runs_out() {
+fn a_server_that_frees_one_slot_per_sigchld_fails_no_zombies() {
     let first = "live = 0
 def reap(*_):
     global live
@@ -163,35 +173,35 @@ def reap(*_):
 signal.signal(signal.SIGCHLD, reap)";
     let parent = "while live >= 20: time.sleep(0.01)
     live += 1";
-    let Some(said) = said_of("no-zombies", &forking(first, parent, ANSWER)) else { return };
+    let Some(report) = report_on("no-zombies", &forking_server(first, parent, ANSWER)) else { return };
     assert!(
-        said.contains("when as many clients come again: 20") && said.contains("not for each SIGCHLD"),
-        "{said}"
+        report.contains("20 children as before, when") && report.contains("not for each SIGCHLD"),
+        "{report}"
     );
 }
 
 #[test]
-fn a_child_that_reads_late_may_still_read_a_part() {
-    let late = forking(NO_CHILDREN, "pass", "time.sleep(0.3); c.sendall(b'ok' + c.recv(255))");
-    let Some(said) = said_of("pieces", &late) else { return };
-    assert!(said.contains("after 2 of 255 bytes") && said.contains("1 fail,"), "{said}");
+fn a_child_that_reads_once_fails_pieces_even_if_it_reads_late() {
+    let late = forking_server(IGNORE_SIGCHLD, "pass", "time.sleep(0.3); c.sendall(b'ok' + c.recv(255))");
+    let Some(report) = report_on("pieces", &late) else { return };
+    assert!(report.contains("after 2 of 255 bytes") && report.contains("1 fail,"), "{report}");
 }
 
 #[test]
-fn a_listener_that_a_child_keeps_is_seen_though_the_parent_ends_late() {
+fn a_child_that_keeps_the_listener_fails_stops_even_if_the_parent_ends_late() {
     let first = format!(
         "def end(*_):
     time.sleep(0.4)
     os._exit(0)
 signal.signal(signal.SIGTERM, end)
-{NO_CHILDREN}"
+{IGNORE_SIGCHLD}"
     );
-    let Some(said) = said_of("stops", &forking(&first, "pass", ANSWER)) else { return };
-    assert!(said.contains("the child has the listening socket open"), "{said}");
+    let Some(report) = report_on("stops", &forking_server(&first, "pass", ANSWER)) else { return };
+    assert!(report.contains("the child has the listening socket open"), "{report}");
 }
 
 #[test]
-fn a_client_for_whom_there_is_no_process_is_to_be_closed() {
+fn a_server_that_keeps_the_client_open_when_fork_fails_leaks_descriptors() {
     if !has("strace", "strace") || !has("python3", "python3") {
         return;
     }
@@ -213,9 +223,9 @@ while True:
         os._exit(0)
     c.close()
 ";
-    // on a port of its own, it must have ended before another server is looked at
+    // with a fixed port, each examined server must end before the next one starts
     let port = crate::support::free_port().to_string();
     let options = ["--timeout", "10", "--only", "fork-fails", "--port", &port];
     let Findings { stdout, stderr, .. } = check(&options, &["python3", "-c", leaks, &port]);
-    assert!(stdout.contains("descriptors more are open than before"), "{stdout}{stderr}");
+    assert!(stdout.contains("more descriptors are open than before"), "{stdout}{stderr}");
 }

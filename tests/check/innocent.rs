@@ -1,17 +1,17 @@
-//! Servers that are right, and look wrong at first sight.
+//! Servers that are right although they look wrong at first: the examiner must not blame them.
 
 use std::process::Command;
 
-use crate::python::{ANSWER, NO_CHILDREN, assert_found, assert_holds, forking, found_of};
+use crate::python::{ANSWER, IGNORE_SIGCHLD, assert_findings, assert_holds, findings_on, forking_server};
 use crate::support::examiner::check;
 use crate::{PRISE, assert_nothing_left};
 
 #[test]
-fn a_server_is_not_blamed_for_the_orphans_of_its_children() {
+fn orphans_left_by_children_are_no_zombies_of_the_server() {
     if !crate::support::has("python3", "python3") {
         return;
     }
-    // each child leaves a child of its own, which ends when it does
+    // each child starts a grandchild, which ends together with the child
     let relay = "import os, signal, socket, sys
 def reap(*_):
     try:
@@ -45,7 +45,7 @@ while True:
 }
 
 #[test]
-fn a_server_may_stop_listening_for_a_moment_when_descriptors_run_out() {
+fn a_server_may_close_its_listener_for_a_moment_when_descriptors_run_out() {
     let careful = "import select, socket, sys, time
 def listening(): return socket.create_server(('', int(sys.argv[1])), backlog=100)
 s = listening()
@@ -64,14 +64,14 @@ while True:
     except OSError: pass
     c.close()
 ";
-    let found = |away| found_of("out-of-descriptors", &[], &["python3", "-c", careful, "{port}", away]);
+    let found = |away| findings_on("out-of-descriptors", &[], &["python3", "-c", careful, "{port}", away]);
     assert_holds(found("1.5"));
-    // but not for longer than an answer may take
-    assert_found(found("30"), 1, &[]);
+    // but not for longer than --timeout
+    assert_findings(found("30"), 1, &[]);
 }
 
 #[test]
-fn a_limit_that_forbids_poll_is_no_shortage_of_descriptors() {
+fn a_descriptor_limit_that_breaks_poll_makes_the_check_unobservable() {
     let bare = "import os, select, socket, sys, time
 s = socket.create_server(('', int(sys.argv[1])), backlog=100)
 rest, wake = os.pipe()
@@ -92,11 +92,11 @@ while True:
     c.close()
 ";
     let only = "out-of-descriptors";
-    assert_found(found_of(only, &[], &["python3", "-c", bare, "{port}"]), 0, &[only]);
+    assert_findings(findings_on(only, &[], &["python3", "-c", bare, "{port}"]), 0, &[only]);
 }
 
 #[test]
-fn a_server_that_is_started_again_when_it_ends_is_stopped_with_who_does_that() {
+fn a_server_that_a_script_restarts_is_stopped_with_that_script() {
     let again = format!(
         "trap 'kill $!; exit' TERM; while :; do '{PRISE}' server robust --port $0 --backlog 67 & wait $!; done"
     );
@@ -106,7 +106,7 @@ fn a_server_that_is_started_again_when_it_ends_is_stopped_with_who_does_that() {
 }
 
 #[test]
-fn a_server_may_have_the_udp_port_too() {
+fn a_server_may_also_use_the_udp_port() {
     if !crate::support::has("python3", "python3") {
         return;
     }
@@ -128,7 +128,7 @@ while True:
 }
 
 #[test]
-fn a_wrong_expectation_is_not_the_servers_every_fault() {
+fn a_wrong_expectation_fails_only_the_check_answers() {
     let findings = check(
         &["--format", "tap", "--expect", "nope", "--only", "answers,concurrent,idle-clients,port-taken"],
         &[PRISE, "server", "robust", "--port", "{port}"],
@@ -136,7 +136,7 @@ fn a_wrong_expectation_is_not_the_servers_every_fault() {
     assert_eq!(findings.failed(), ["answers"], "{}", findings.stdout);
     assert_eq!(findings.unseen(), ["concurrent", "idle-clients"], "{}", findings.stdout);
     assert!(findings.stdout.contains("an answer beginning \\\"nope\\\" (--expect)"), "{}", findings.stdout);
-    // the same where nobody asks for that check
+    // the same if `answers` is not among the checks
     let findings = check(
         &["--format", "tap", "--expect", "nope", "--only", "concurrent"],
         &[PRISE, "server", "robust", "--port", "{port}"],
@@ -145,7 +145,7 @@ fn a_wrong_expectation_is_not_the_servers_every_fault() {
 }
 
 #[test]
-fn who_ignores_sigchld_does_not_make_the_examiner_or_the_server_ignore_it() {
+fn an_inherited_ignored_sigchld_changes_no_verdict() {
     if !crate::support::has("perl", "perl-base") {
         return;
     }
@@ -161,7 +161,7 @@ fn who_ignores_sigchld_does_not_make_the_examiner_or_the_server_ignore_it() {
 
 #[test]
 fn workers_that_share_the_port_are_stopped_with_their_master() {
-    // each has a socket of its own, the master has none
+    // each worker has its own listener (SO_REUSEPORT), the master has none
     let workers = "import os, signal, socket, sys
 def work():
     signal.signal(signal.SIGTERM, signal.SIG_DFL)
@@ -184,14 +184,14 @@ for _ in range(3):
     children.append(child)
 while True: signal.pause()
 ";
-    assert_holds(found_of("stops", &[], &["python3", "-c", workers, "{port}"]));
-    // and behind a script
+    assert_holds(findings_on("stops", &[], &["python3", "-c", workers, "{port}"]));
+    // the same, started by a script
     let script = "python3 -c \"$0\" \"$@\" & trap 'kill $!; wait $!' TERM; wait $!";
-    assert_holds(found_of("stops", &[], &["sh", "-c", script, workers, "{port}"]));
+    assert_holds(findings_on("stops", &[], &["sh", "-c", script, workers, "{port}"]));
 }
 
 #[test]
-fn a_server_that_computes_by_itself_does_not_spin_for_want_of_descriptors() {
+fn a_server_that_always_spins_is_not_blamed_for_spinning_without_descriptors() {
     let busy = "import socket, sys, time
 s = socket.create_server(('', int(sys.argv[1])), backlog=100)
 s.setblocking(False)
@@ -206,11 +206,11 @@ while True:
     c.close()
 ";
     let only = "out-of-descriptors";
-    assert_found(found_of(only, &[], &["python3", "-c", busy, "{port}"]), 0, &[only]);
+    assert_findings(findings_on(only, &[], &["python3", "-c", busy, "{port}"]), 0, &[only]);
 }
 
 #[test]
-fn a_descriptor_in_reserve_is_no_reason_to_spin() {
+fn a_server_that_keeps_a_spare_descriptor_does_not_spin() {
     if !crate::support::has("strace", "strace") {
         return;
     }
@@ -224,7 +224,7 @@ while True:
     try: c, _ = s.accept()
     except OSError as error:
         if error.errno in (errno.EMFILE, errno.ENFILE):
-            # the client is let in, and shown out
+            # accept the client with the spare descriptor, and close it
             os.close(spare)
             try: s.accept()[0].close()
             except OSError: pass
@@ -241,25 +241,28 @@ while True:
 ";
     let only = "out-of-descriptors,parent:accept=EMFILE,parent:accept=ENFILE";
     let unseen = ["parent:accept=EMFILE", "parent:accept=ENFILE"];
-    assert_found(found_of(only, &[], &["python3", "-c", reserve, "{port}"]), 0, &unseen);
+    assert_findings(findings_on(only, &[], &["python3", "-c", reserve, "{port}"]), 0, &unseen);
 }
 
 #[test]
-fn an_answer_that_comes_as_its_message_does_is_one_answer() {
-    let louder = forking(NO_CHILDREN, "pass", "while piece := c.recv(1000): c.sendall(piece.upper())");
+fn an_echo_in_pieces_counts_as_one_answer() {
+    let uppercase_echo =
+        forking_server(IGNORE_SIGCHLD, "pass", "while piece := c.recv(1000): c.sendall(piece.upper())");
     let text = ["--send", "hello\\n", "--expect", "HEL"];
-    assert_holds(found_of("answers,pieces", &text, &["python3", "-c", &louder, "{port}"]));
+    assert_holds(findings_on("answers,pieces", &text, &["python3", "-c", &uppercase_echo, "{port}"]));
 }
 
 #[test]
-fn an_answer_to_each_piece_is_not_one_answer() {
-    let each = forking(NO_CHILDREN, "pass", "while c.recv(1000): c.sendall(b'ok')");
-    let Some(findings) = found_of("answers,pieces", &[], &["python3", "-c", &each, "{port}"]) else { return };
+fn an_answer_to_each_piece_fails_pieces() {
+    let each = forking_server(IGNORE_SIGCHLD, "pass", "while c.recv(1000): c.sendall(b'ok')");
+    let Some(findings) = findings_on("answers,pieces", &[], &["python3", "-c", &each, "{port}"]) else {
+        return;
+    };
     assert_eq!(findings.failed(), ["pieces"], "{}{}", findings.stdout, findings.stderr);
 }
 
 #[test]
-fn a_shell_with_job_control_is_not_to_see_that_its_server_is_stopped() {
+fn a_shell_with_job_control_does_not_notice_a_stopped_server() {
     let script = "set -m; \"$0\" server robust --port \"$1\" & fg >/dev/null";
     let only = "interrupted-calls,half-close,vanished-client,no-zombies";
     let findings = check(&["--format", "tap", "--only", only], &["bash", "-c", script, PRISE, "{port}"]);
@@ -267,7 +270,7 @@ fn a_shell_with_job_control_is_not_to_see_that_its_server_is_stopped() {
 }
 
 #[test]
-fn a_server_at_another_address_does_not_listen() {
+fn a_server_on_another_address_counts_as_not_listening() {
     let elsewhere = "import socket, sys
 s = socket.create_server(('127.0.0.2', int(sys.argv[1])))
 while True: s.accept()
@@ -281,14 +284,12 @@ while True: s.accept()
 }
 
 #[test]
-fn where_it_cannot_be_seen_who_listens_nobody_is_told_to_stop() {
-    if !nix::unistd::geteuid().is_root() {
-        return crate::support::skipped(
-            "only root has a server that another user's examiner may not look at",
-        );
+fn stops_is_not_observable_if_the_listening_process_cannot_be_found() {
+    if !crate::support::am_root() {
+        return crate::support::skipped("only root can run the examiner as another user");
     }
-    // PR_SET_DUMPABLE, 0: a user's own process, whose /proc/PID/fd is root's
-    let closed = "import ctypes, signal, socket, sys
+    // PR_SET_DUMPABLE, 0: the process belongs to the user, its /proc/PID/fd to root
+    let not_dumpable = "import ctypes, signal, socket, sys
 ctypes.CDLL(None).prctl(4, 0)
 s = socket.create_server(('', int(sys.argv[1])), backlog=100)
 while True:
@@ -307,7 +308,18 @@ while True:
     let output = Command::new("setpriv")
         .args(as_nobody)
         .args([
-            PRISE, "check", "--format", "tap", "--only", "stops", "--", "sh", "-c", script, closed, "{port}",
+            PRISE,
+            "check",
+            "--format",
+            "tap",
+            "--only",
+            "stops",
+            "--",
+            "sh",
+            "-c",
+            script,
+            not_dumpable,
+            "{port}",
         ])
         .current_dir("/")
         .output()
@@ -318,15 +330,15 @@ while True:
 }
 
 #[test]
-fn a_pool_of_descriptors_grows_and_then_does_not() {
+fn a_descriptor_pool_that_stops_growing_is_no_leak() {
     let grows = "if len(pool) < 40: pool.append(os.open('/dev/null', os.O_RDONLY))";
-    let pool = forking(&format!("{NO_CHILDREN}; pool = []"), grows, ANSWER);
-    assert_holds(found_of("descriptors", &[], &["python3", "-c", &pool, "{port}"]));
+    let pool = forking_server(&format!("{IGNORE_SIGCHLD}; pool = []"), grows, ANSWER);
+    assert_holds(findings_on("descriptors", &[], &["python3", "-c", &pool, "{port}"]));
 }
 
 #[test]
-fn a_process_may_have_a_name_that_is_no_text() {
-    let folder = tempfile::tempdir().expect("a temporary folder can be made");
+fn a_process_name_may_be_invalid_utf_8() {
+    let folder = tempfile::tempdir().expect("a temporary folder can be created");
     let folder = folder.path().to_str().expect("a temporary folder has a plain name");
     let script =
         "ln -sf \"$0\" \"$2\"/$'\\xe9t\\xe9' && exec \"$2\"/$'\\xe9t\\xe9' server robust --port \"$1\"";
@@ -338,11 +350,11 @@ fn a_process_may_have_a_name_that_is_no_text() {
 }
 
 #[test]
-fn descriptors_that_a_clock_closes_are_not_lost() {
+fn descriptors_closed_by_a_timer_are_no_leak() {
     if !crate::support::has("strace", "strace") {
         return;
     }
-    // one for each child, which is closed within a second of its end
+    // one descriptor per child, closed within a second of the child's end
     let sweeping = "import os, select, signal, socket, sys
 signal.signal(signal.SIGPIPE, signal.SIG_IGN)
 s = socket.create_server(('', int(sys.argv[1])), backlog=100)
@@ -367,11 +379,11 @@ while True:
     kept[pid] = alive
     c.close()
 ";
-    assert_holds(found_of("parent:accept=EPERM", &[], &["python3", "-c", sweeping, "{port}"]));
+    assert_holds(findings_on("parent:accept=EPERM", &[], &["python3", "-c", sweeping, "{port}"]));
 }
 
 #[test]
-fn a_child_in_reserve_is_not_taken_for_the_one_that_serves() {
+fn an_idle_preforked_child_is_not_taken_for_the_serving_child() {
     if !crate::support::has("strace", "strace") {
         return;
     }
@@ -395,39 +407,39 @@ while True:
         while os.waitpid(-1, os.WNOHANG)[0]: pass
     except ChildProcessError: pass
 ";
-    assert_holds(found_of("child:read=EINTR", &[], &["python3", "-c", reserve, "{port}"]));
+    assert_holds(findings_on("child:read=EINTR", &[], &["python3", "-c", reserve, "{port}"]));
 }
 
 #[test]
-fn a_server_that_takes_its_time_for_each_client_is_not_waited_for() {
-    let slow = forking(NO_CHILDREN, "time.sleep(0.25)", ANSWER);
+fn a_check_with_too_many_slow_clients_ends_as_unobservable() {
+    let slow = forking_server(IGNORE_SIGCHLD, "time.sleep(0.25)", ANSWER);
     let begin = std::time::Instant::now();
     let only = "keeps-serving";
-    assert_found(found_of(only, &[], &["python3", "-c", &slow, "{port}"]), 0, &[only]);
-    // a time-out is ten seconds, and twelve of them the longest that all may take
+    assert_findings(findings_on(only, &[], &["python3", "-c", &slow, "{port}"]), 0, &[only]);
+    // --timeout is ten seconds; a check as a whole may take twelve times that
     assert!(begin.elapsed() < std::time::Duration::from_secs(100), "{:?}", begin.elapsed());
 }
 
 #[test]
-fn a_shorter_answer_is_no_write_that_was_cut_short() {
-    // it greets, and has nothing to say to who says too much
+fn a_shorter_answer_is_no_partial_write() {
+    // it greets each client, and answers only messages of up to 255 bytes
     let curt = "c.sendall(b'ready\\n')
             if len(c.recv(1000)) <= 255: c.sendall(b'ok')
             c.shutdown(socket.SHUT_WR)
             while c.recv(65536): pass";
-    let source = forking(NO_CHILDREN, "pass", curt);
-    let found = found_of("delivers", &["--expect", "ready"], &["python3", "-c", &source, "{port}"]);
+    let source = forking_server(IGNORE_SIGCHLD, "pass", curt);
+    let found = findings_on("delivers", &["--expect", "ready"], &["python3", "-c", &source, "{port}"]);
     assert_holds(found);
 }
 
 #[test]
-fn a_child_that_takes_its_time_has_not_come_back_to_accept() {
-    let late = forking(NO_CHILDREN, "pass", "time.sleep(2.5); c.recv(255); c.sendall(b'ok')");
-    assert_holds(found_of("reset-client", &[], &["python3", "-c", &late, "{port}"]));
+fn a_slow_child_is_not_taken_for_one_that_returned_to_accept() {
+    let late = forking_server(IGNORE_SIGCHLD, "pass", "time.sleep(2.5); c.recv(255); c.sendall(b'ok')");
+    assert_holds(findings_on("reset-client", &[], &["python3", "-c", &late, "{port}"]));
 }
 
 #[test]
-fn a_server_of_one_client_gives_that_one_its_end_of_file() {
+fn a_server_for_one_client_only_can_hold_end_of_file() {
     let one = "import socket, sys
 s = socket.create_server(('', int(sys.argv[1])), backlog=100)
 c, _ = s.accept()
@@ -435,13 +447,13 @@ s.close()
 c.recv(255)
 c.sendall(b'ok')
 ";
-    let Some(findings) = found_of("end-of-file", &[], &["python3", "-c", one, "{port}"]) else { return };
-    // that it ends is another mistake, which is said
+    let Some(findings) = findings_on("end-of-file", &[], &["python3", "-c", one, "{port}"]) else { return };
+    // the report may say that the server has ended, which is another mistake
     assert!(!findings.stdout.contains("connect() failed"), "{}", findings.stdout);
 }
 
 #[test]
-fn threads_that_each_wait_do_not_spin_together() {
+fn many_threads_that_each_wait_after_an_error_do_not_count_as_spinning() {
     if !crate::support::has("strace", "strace") {
         return;
     }
@@ -461,13 +473,13 @@ def serve():
 for _ in range(24): threading.Thread(target=serve).start()
 while True: time.sleep(10)
 ";
-    assert_holds(found_of("parent:accept=ENOBUFS", &[], &["python3", "-c", threads, "{port}"]));
+    assert_holds(findings_on("parent:accept=ENOBUFS", &[], &["python3", "-c", threads, "{port}"]));
 }
 
 #[test]
-fn clients_that_waited_for_a_descriptor_are_there_until_slow_children_have_answered_them() {
-    // it ends when SIGPIPE ends a child; the children of all but the first and the last are slow, and write at once to a
-    // client that is gone
+fn waiting_clients_stay_connected_until_slow_children_answer_them() {
+    // this server ends if SIGPIPE ends a child; all children but the first and the last are slow, and write early if
+    // their client disconnects
     let slow = "import os, select, signal, socket, sys, time
 signal.signal(signal.SIGPIPE, signal.SIG_DFL)
 def reap(*_):
@@ -496,5 +508,5 @@ while True:
         os._exit(0)
     c.close()
 ";
-    assert_holds(found_of("out-of-descriptors", &[], &["python3", "-c", slow, "{port}"]));
+    assert_holds(findings_on("out-of-descriptors", &[], &["python3", "-c", slow, "{port}"]));
 }

@@ -1,10 +1,10 @@
-//! Logs that are right, and look as if they were repeated.
+//! Servers whose log is right, although the examiner could take its lines for repeated ones.
 
-use crate::python::{ANSWER, NO_CHILDREN, assert_holds, forking, found_of, said_of};
+use crate::python::{ANSWER, IGNORE_SIGCHLD, assert_holds, findings_on, forking_server, report_on};
 
 #[test]
 fn a_server_may_log_how_many_clients_it_has() {
-    // children that take longer to end on a terminal than on a pipe
+    // its children take longer to end when stdout is a terminal, so that the counts differ there
     let counting = "import os, signal, socket, sys, time
 children = 0
 def reap(*_):
@@ -27,19 +27,20 @@ while True:
         os._exit(0)
     c.close()
 ";
-    assert_holds(found_of("log-once", &[], &["python3", "-c", counting, "{port}"]));
+    assert_holds(findings_on("log-once", &[], &["python3", "-c", counting, "{port}"]));
 }
 
 #[test]
-fn a_log_with_the_time_in_each_line_is_not_blamed_for_it() {
-    // nobody waits for its children, nor need anybody
-    let stamped = forking(NO_CHILDREN, "print(time.time_ns(), 'a client has come', flush=True)", ANSWER);
-    assert_holds(found_of("log-once,no-zombies", &[], &["python3", "-c", &stamped, "{port}"]));
+fn a_log_with_a_timestamp_in_each_line_holds_log_once() {
+    // SIGCHLD is ignored: the kernel reaps its children
+    let stamped =
+        forking_server(IGNORE_SIGCHLD, "print(time.time_ns(), 'a client has come', flush=True)", ANSWER);
+    assert_holds(findings_on("log-once,no-zombies", &[], &["python3", "-c", &stamped, "{port}"]));
 }
 
 #[test]
-fn a_log_that_a_clock_fills_is_not_blamed_for_it() {
-    // three times as slow on a pipe, so that there the clock says more
+fn a_log_with_periodic_lines_holds_log_once() {
+    // the server is slower on a pipe, so that it prints more periodic lines there than on a terminal
     let beats = "import select, socket, sys, time
 s = socket.create_server(('', int(sys.argv[1])), backlog=100)
 slow = 0 if sys.stdout.isatty() else 0.3
@@ -56,11 +57,11 @@ while True:
     except OSError: pass
     c.close()
 ";
-    assert_holds(found_of("log-once", &[], &["python3", "-c", beats, "{port}"]));
+    assert_holds(findings_on("log-once", &[], &["python3", "-c", beats, "{port}"]));
 }
 
 #[test]
-fn nothing_is_said_of_an_answer_or_a_log_that_there_is_not() {
+fn a_server_without_answer_and_log_makes_two_checks_unobservable() {
     let silent = "import socket, sys
 s = socket.create_server(('', int(sys.argv[1])))
 while True:
@@ -71,25 +72,26 @@ while True:
     c.close()
 ";
     let only = "own-memory,log-once";
-    let Some(findings) = found_of(only, &[], &["python3", "-c", silent, "{port}"]) else { return };
+    let Some(findings) = findings_on(only, &[], &["python3", "-c", silent, "{port}"]) else { return };
     assert_eq!(findings.unseen().len(), 2, "{}", findings.stdout);
 }
 
 #[test]
-fn a_log_that_reads_otherwise_on_a_terminal_is_not_blamed_for_it() {
-    let first = format!("say = '\\x1b[32m%s\\x1b[0m' if sys.stdout.isatty() else 'info: %s'\n{NO_CHILDREN}");
-    let dressed = forking(&first, "print(say % 'a client has come', flush=True)", ANSWER);
-    assert_holds(found_of("log-once", &[], &["python3", "-c", &dressed, "{port}"]));
+fn a_log_that_differs_on_a_terminal_holds_log_once() {
+    let first =
+        format!("say = '\\x1b[32m%s\\x1b[0m' if sys.stdout.isatty() else 'info: %s'\n{IGNORE_SIGCHLD}");
+    let terminal_dependent = forking_server(&first, "print(say % 'a client has come', flush=True)", ANSWER);
+    assert_holds(findings_on("log-once", &[], &["python3", "-c", &terminal_dependent, "{port}"]));
 }
 
 #[test]
-fn colours_hide_no_line_that_is_repeated() {
-    // each child has what its parent has not yet written, and writes it as it ends
+fn colours_do_not_hide_repeated_lines() {
+    // each child inherits its parent's unwritten buffer, and writes it when it ends
     let first = format!(
-        "say = '\\x1b[1;32m%s\\x1b[0m' if sys.stdout.isatty() else '%s'\nout = open(1, 'w')\n{NO_CHILDREN}"
+        "say = '\\x1b[1;32m%s\\x1b[0m' if sys.stdout.isatty() else '%s'\nout = open(1, 'w')\n{IGNORE_SIGCHLD}"
     );
     let child = format!("{ANSWER}; out.flush()");
-    let coloured = forking(&first, "print(say % 'a client has come', file=out)", &child);
-    let Some(said) = said_of("log-once", &coloured) else { return };
-    assert!(said.contains("\"a client has come\" 6 times for 3 clients, 3 on a terminal"), "{said}");
+    let coloured = forking_server(&first, "print(say % 'a client has come', file=out)", &child);
+    let Some(report) = report_on("log-once", &coloured) else { return };
+    assert!(report.contains("\"a client has come\" 6 times for 3 clients, 3 on a terminal"), "{report}");
 }

@@ -1,5 +1,5 @@
-//! The examiner: its command line, its formats, and what it does with subjects that are no servers at all.
-//! What it says of servers stands in examinations.rs.
+//! Tests of `prise check` itself: its command line, its report formats, and its verdicts on small servers written for
+//! these tests and on programs that are no servers. Full examinations of real servers are in examinations.rs.
 
 #[path = "../support/mod.rs"]
 mod support;
@@ -15,7 +15,7 @@ mod subjects;
 
 const PRISE: &str = env!("CARGO_BIN_EXE_prise");
 
-/// No process of a test's own is left: each has a word of its own in its arguments.
+/// Assert that no process of a test is left; the test's processes have a unique word in their arguments.
 #[track_caller]
 fn assert_nothing_left(word: &str) {
     let left: Vec<_> =

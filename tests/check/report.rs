@@ -1,4 +1,4 @@
-//! What is printed: for people, as TAP, as JSON; and when it is cut short.
+//! The report: for people, as TAP, as JSON; and after an interruption.
 
 use std::process::Command;
 
@@ -9,7 +9,7 @@ use crate::support::start_piped;
 use crate::{PRISE, assert_nothing_left};
 
 #[test]
-fn nobody_need_read_the_steps() {
+fn steps_that_cannot_be_printed_do_not_disturb_an_examination() {
     let examine = format!(
         "'{PRISE}' check --only answers --format tap --verbose -- \
          '{PRISE}' server robust --port {{port}} --backlog 65 2>/dev/full"
@@ -20,13 +20,13 @@ fn nobody_need_read_the_steps() {
 }
 
 #[test]
-fn what_was_found_is_not_lost_when_the_rest_is_cut_short() {
+fn an_interrupted_examination_reports_what_it_found() {
     for (format, ends) in [("json", "]}\n"), ("tap", "Bail out! stopped by SIGINT\n"), ("human", "here\n")] {
         let mut command = Command::new(PRISE);
         command.args(["check", "--format", format, "--only", "answers,idle-clients", "--timeout", "60"]);
         command.args(["--", PRISE, "server", "robust", "--port", "{port}", "--backlog", "66"]);
         let mut running = start_piped(&mut command);
-        crate::support::wait_until("many clients are held", || {
+        crate::support::wait_until("the server has many children", || {
             crate::support::processes()
                 .iter()
                 .filter(|process| process.command.contains("--backlog 66"))
@@ -49,7 +49,7 @@ assert found['cut_short'] == 'stopped by SIGINT' and found['checks'][0]['name'] 
 }
 
 #[test]
-fn colours_are_for_terminals_that_want_them() {
+fn colours_are_printed_only_to_terminals_that_support_them() {
     if !crate::support::has("script", "bsdutils") {
         return;
     }
@@ -69,26 +69,27 @@ fn colours_are_for_terminals_that_want_them() {
 }
 
 #[test]
-fn the_findings_are_tap() {
+fn the_tap_report_is_valid_tap() {
     if !crate::support::has("prove", "perl") {
         return;
     }
-    let folder = tempfile::tempdir().expect("a temporary folder can be made");
+    let folder = tempfile::tempdir().expect("a temporary folder can be created");
     let findings = folder.path().join("findings.tap");
-    for (server, well) in [(&["server", "robust"][..], true), (&["server", "fork", "--no-reap"], false)] {
+    for (server, all_hold) in [(&["server", "robust"][..], true), (&["server", "fork", "--no-reap"], false)] {
         let words = [&[PRISE], server, &["--port", "{port}"]].concat();
         let found = check(&["--format", "tap", "--only", "answers,no-zombies"], &words);
         std::fs::write(&findings, &found.stdout).expect("a temporary file can be written");
         let output =
             Command::new("prove").args(["--exec", "cat"]).arg(&findings).output().expect("prove runs");
-        let told = String::from_utf8_lossy(&output.stdout);
-        assert_eq!(output.status.success(), well, "{told}\n{}", found.stdout);
-        assert!(told.contains("Tests=2") && !told.contains("Parse errors"), "{told}\n{}", found.stdout);
+        let summary = String::from_utf8_lossy(&output.stdout);
+        assert_eq!(output.status.success(), all_hold, "{summary}\n{}", found.stdout);
+        let valid = summary.contains("Tests=2") && !summary.contains("Parse errors");
+        assert!(valid, "{summary}\n{}", found.stdout);
     }
 }
 
 #[test]
-fn the_findings_are_json() {
+fn the_json_report_is_valid_json() {
     if !crate::support::has("python3", "python3") {
         return;
     }

@@ -1,10 +1,10 @@
-//! Subjects that are no servers, or that are wrong in a way of their own: a clear verdict, in bounded time.
+//! Programs that are no servers, and servers with unusual mistakes: the verdict is clear and comes in bounded time.
 
 use crate::support::examiner::check;
 use crate::{PRISE, assert_nothing_left};
 
 #[test]
-fn a_server_that_greets_late_and_one_after_the_other_is_found_out() {
+fn a_server_that_greets_its_clients_one_after_the_other_fails_concurrent() {
     if !crate::support::has("python3", "python3") {
         return;
     }
@@ -23,7 +23,7 @@ while True:
 }
 
 #[test]
-fn a_subject_that_is_no_server_is_told_apart() {
+fn a_program_that_is_no_server_is_reported_as_such() {
     for (server, says) in [
         (&["./no-such-server"][..], "./no-such-server: No such file or directory"),
         (&["sh", "-c", "echo cannot bind >&2; exit 7"], "exit status: 7); it says: cannot bind"),
@@ -42,7 +42,7 @@ fn a_subject_that_is_no_server_is_told_apart() {
 }
 
 #[test]
-fn a_subject_that_never_stops_forking_is_stopped() {
+fn a_program_that_never_stops_forking_is_stopped() {
     let forks = "i=0; while [ $i -lt 3000 ]; do sleep 61.5 & i=$((i+1)); done; wait";
     let findings = check(&["--timeout", "1"], &["sh", "-c", forks, "{port}"]);
     assert_eq!(findings.code, Some(3), "{}{}", findings.stdout, findings.stderr);
@@ -50,7 +50,7 @@ fn a_subject_that_never_stops_forking_is_stopped() {
 }
 
 #[test]
-fn a_server_that_puts_itself_in_the_background_is_told_to_stay() {
+fn a_server_that_goes_to_the_background_is_refused() {
     let daemon = format!("setsid '{PRISE}' server robust --port {{port}} --backlog 63 & exit 0");
     let findings = check(&["--timeout", "1"], &["sh", "-c", &daemon]);
     assert_eq!(findings.code, Some(3), "{}{}", findings.stdout, findings.stderr);
@@ -59,7 +59,7 @@ fn a_server_that_puts_itself_in_the_background_is_told_to_stay() {
 }
 
 #[test]
-fn an_answer_without_end_is_a_verdict() {
+fn an_endless_answer_gets_a_verdict() {
     if !crate::support::has("tcpserver", "ucspi-tcp") {
         return;
     }
@@ -81,11 +81,11 @@ fn a_server_that_ignores_sigterm_fails_that_check_and_is_gone_afterwards() {
 }
 
 #[test]
-fn another_server_on_the_port_is_not_examined_in_its_place() {
-    let other = std::net::TcpListener::bind("0.0.0.0:0").expect("a port can be had");
+fn another_server_on_the_port_is_not_examined_instead() {
+    let other = std::net::TcpListener::bind("0.0.0.0:0").expect("a port can be bound");
     let port = other.local_addr().expect("it is bound").port().to_string();
     let findings = check(&["--port", &port], &[PRISE, "server", "robust", "--port", &port]);
     assert_eq!(findings.code, Some(3), "{}", findings.stdout);
-    let said = format!("something else listens on port {port}");
-    assert!(findings.stderr.contains(&said), "{}", findings.stderr);
+    let expected = format!("something else listens on port {port}");
+    assert!(findings.stderr.contains(&expected), "{}", findings.stderr);
 }

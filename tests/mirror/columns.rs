@@ -1,10 +1,10 @@
-//! The two columns of a comparison, C at the left and Rust at the right, and where they differ.
+//! Compares two columns, C on the left and Rust on the right, and formats their differences.
 
 use similar::{Algorithm, DiffOp, DiffTag, capture_diff_slices, group_diff_ops};
 
 use crate::source::Item;
 
-/// How wide a column is, and how many rows that agree stand around one that does not.
+/// The width of a column, and the number of equal rows shown around a difference.
 const WIDTH: usize = 66;
 const CONTEXT: usize = 3;
 
@@ -14,8 +14,8 @@ pub struct Column {
     pub items: Vec<Item>,
 }
 
-/// Nothing when both columns have the same keys in the same order, else the rows around what differs:
-/// `|` marks two that differ, `<` what C alone has, `>` what Rust alone has.
+/// `None` if both columns have the same keys in the same order; otherwise the differing rows and their context. `|`
+/// marks cells that differ, `<` a cell that only C has, `>` one that only Rust has.
 pub fn differences(what: &str, c: &Column, rust: &Column) -> Option<String> {
     let keys = |column: &Column| column.items.iter().map(|item| item.key.clone()).collect::<Vec<_>>();
     let ops = capture_diff_slices(Algorithm::Patience, &keys(c), &keys(rust));

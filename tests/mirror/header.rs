@@ -1,24 +1,23 @@
-//! The three lines that a program opens with: its name and one sentence, its usage, and its twin with
-//! the program to read next.
+//! A program's header of three lines: its name and one sentence, its usage, and its twin with the program to read next.
 
 use std::path::{Component, Path, PathBuf};
 
 use crate::source::{Item, Kind, Side, Source};
 use crate::support::root;
 
-/// The lines of comment that a file begins with.
-fn opening(source: &Source) -> Vec<&str> {
+/// The comment lines at the beginning of a file.
+fn first_comment(source: &Source) -> Vec<&str> {
     let mark = if source.side == Side::C { "// " } else { "//! " };
     source.text.lines().map_while(|line| line.strip_prefix(mark)).collect()
 }
 
-/// `server/fork`, of `c/server/fork.c`.
+/// The program of a path: `server/fork` for `c/server/fork.c`.
 pub fn program(path: &str) -> String {
     let path = Path::new(path).with_extension("");
     path.components().skip(1).collect::<PathBuf>().display().to_string()
 }
 
-/// Where a program's twin is.
+/// The path of a program's twin.
 fn twin(source: &Source) -> String {
     match source.side {
         Side::C => format!("src/{}.rs", program(&source.path)),
@@ -26,9 +25,9 @@ fn twin(source: &Source) -> String {
     }
 }
 
-/// The header line by line. A line that is not as it should be gets a key that its twin cannot have.
+/// The header as items, one a line. A wrong line gets a key that its twin cannot have.
 pub fn header(source: &Source) -> Vec<Item> {
-    let lines = opening(source);
+    let lines = first_comment(source);
     let expected = [first_line, usage_line, last_line];
     let key = |i: usize| expected.get(i).and_then(|key| key(source, lines[i]));
     let item = |i: usize| match key(i) {
@@ -44,13 +43,15 @@ fn first_line(source: &Source, line: &str) -> Option<String> {
     (line.starts_with(&format!("{name}: ")) && line.ends_with('.')).then(|| line.into())
 }
 
-/// `Usage: fork …`, which in Rust is `Usage: prise server fork …`; what follows is not alike: C takes positions, Rust
-/// options.
+/// `Usage: fork …` in C, `Usage: prise server fork …` in Rust. The arguments may differ: C has positional arguments,
+/// Rust has options.
 fn usage_line(source: &Source, line: &str) -> Option<String> {
     let program = program(&source.path);
     let (folder, name) = program.split_once('/')?;
-    let command = if source.side == Side::C { name.into() } else { format!("prise {folder} {name}") };
-    let options = line.strip_prefix(&format!("Usage: {command}"))?;
+    // rustdoc would take brackets for links
+    let (command, end) =
+        if source.side == Side::C { (name.into(), "") } else { (format!("`prise {folder} {name}"), "`") };
+    let options = line.strip_prefix(&format!("Usage: {command}"))?.strip_suffix(end)?;
     (options.is_empty() || options.starts_with(' ')).then(|| format!("Usage: {name}"))
 }
 
@@ -62,14 +63,14 @@ fn last_line(source: &Source, line: &str) -> Option<String> {
     root().join(&path).is_file().then(|| format!("Twin. {word}: {}{remark}", program(&path)))
 }
 
-/// The word, the file and the remark of `Read before: ../server/fork.c, the server for it`.
+/// The parts of `Read before: ../server/fork.c, the server for it`: the words before the colon, the file, the remark.
 fn pointer(text: &str) -> Option<(&str, &str, &str)> {
     let (word, rest) = text.split_once(": ").filter(|(word, _)| ["Next", "Read before"].contains(word))?;
     let (file, remark) = rest.split_at(rest.find(',').unwrap_or(rest.len()));
     Some((word, file, remark))
 }
 
-/// A path from a program's folder, as one from the crate.
+/// Convert a path relative to a program's folder to one relative to the crate.
 fn resolved(source: &Source, file: &str) -> String {
     let mut path = Path::new(&source.path).parent().expect("a program has a folder").to_path_buf();
     for component in Path::new(file).components() {
@@ -81,9 +82,9 @@ fn resolved(source: &Source, file: &str) -> String {
     path.display().to_string()
 }
 
-/// The program that a header says to read next.
+/// The program to read next, according to a header.
 pub fn next(source: &Source) -> Option<String> {
-    let (_, rest) = opening(source).get(2)?.split_once(". ")?;
+    let (_, rest) = first_comment(source).get(2)?.split_once(". ")?;
     let (word, file, _) = pointer(rest)?;
     (word == "Next").then(|| program(&resolved(source, file)))
 }

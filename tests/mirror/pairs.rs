@@ -1,4 +1,4 @@
-//! The programs and their twins, and what of them stands in a column.
+//! The pairs of programs, and the columns of items that are compared.
 
 use std::collections::BTreeSet;
 use std::fs;
@@ -6,7 +6,7 @@ use std::fs;
 use crate::columns::{Column, differences};
 use crate::source::{Function, Item, Kind, Side, Source};
 use crate::support::root;
-use crate::tables::{Here, IN_FFI, Only, Rule, translated};
+use crate::tables::{IN_FFI, Only, Rule, RustOnly, translated};
 
 /// A program and its twin.
 pub struct Pair {
@@ -15,14 +15,12 @@ pub struct Pair {
     pub rust: Source,
 }
 
-/// The programs of one language: `client/connect`, …
+/// The names of the programs in one language: `client/connect`, …
 pub fn programs(side: Side) -> BTreeSet<String> {
     let (top, extension) = if side == Side::C { ("c", "c") } else { ("src", "rs") };
     let mut programs = BTreeSet::new();
     for folder in ["client", "server"] {
-        for entry in
-            fs::read_dir(root().join(top).join(folder)).expect("the folder of the programs can be read")
-        {
+        for entry in fs::read_dir(root().join(top).join(folder)).expect("the programs' folder can be read") {
             let path = entry.expect("an entry can be read").path();
             let name = path.file_stem().expect("a file has a name").to_string_lossy().into_owned();
             if path.extension().is_some_and(|found| found == extension)
@@ -35,7 +33,7 @@ pub fn programs(side: Side) -> BTreeSet<String> {
     programs
 }
 
-/// The names of the programs of both languages, where they are not the same.
+/// The differences between the names of the programs in both languages.
 pub fn without_twin(c: &BTreeSet<String>, rust: &BTreeSet<String>) -> Option<String> {
     let column = |path: &str, names: &BTreeSet<String>| {
         let item = |(i, name): (usize, &String)| Item::new(Kind::Function, i + 1, name, name);
@@ -44,7 +42,7 @@ pub fn without_twin(c: &BTreeSet<String>, rust: &BTreeSet<String>) -> Option<Str
     differences("the programs", &column("c", c), &column("src", rust))
 }
 
-/// Every program that has its twin.
+/// All programs that have a twin.
 pub fn twins() -> Vec<Pair> {
     let read = |name: &String| Pair {
         name: name.clone(),
@@ -54,7 +52,7 @@ pub fn twins() -> Vec<Pair> {
     programs(Side::C).intersection(&programs(Side::Rust)).map(read).collect()
 }
 
-/// The same, with the functions that src/ffi/signals.rs has as pairs of their own.
+/// The same; functions that Rust has in src/ffi/signals.rs are separate pairs.
 pub fn pairs() -> Vec<Pair> {
     let mut pairs = twins();
     for (program, name, _why) in IN_FFI {
@@ -66,7 +64,7 @@ pub fn pairs() -> Vec<Pair> {
     pairs
 }
 
-/// What differs between each program and its twin.
+/// The differences between each program and its twin.
 pub fn differing(pairs: &[Pair], what: &str, items: impl Fn(&Pair, &Source) -> Vec<Item>) -> Vec<String> {
     let column =
         |pair: &Pair, source: &Source| Column { path: source.path.clone(), items: items(pair, source) };
@@ -82,20 +80,20 @@ pub fn functions(_: &Pair, source: &Source) -> Vec<Item> {
 }
 
 pub fn steps(_: &Pair, source: &Source) -> Vec<Item> {
-    common(source.items(&[Kind::Function, Kind::Comment]))
+    without_runtime_remarks(source.items(&[Kind::Function, Kind::Comment]))
 }
 
 pub fn calls(rules: &[&Rule], pair: &Pair, source: &Source) -> Vec<Item> {
     translated(
         &pair.name,
         source.side,
-        common(source.items(&[Kind::Function, Kind::Comment, Kind::Call])),
+        without_runtime_remarks(source.items(&[Kind::Function, Kind::Comment, Kind::Call])),
         rules,
     )
 }
 
-/// Without what Rust alone has to say: how its run time differs from C's.
-fn common(mut items: Vec<Item>) -> Vec<Item> {
+/// Remove the comments that only Rust has: about the differences of its run time.
+fn without_runtime_remarks(mut items: Vec<Item>) -> Vec<Item> {
     items.retain(|item| !(item.kind == Kind::Comment && item.text.starts_with("// Differs (d): ")));
     items
 }
@@ -104,15 +102,15 @@ pub fn printed(_: &Pair, source: &Source) -> Vec<Item> {
     source.items(&[Kind::Function, Kind::Printed])
 }
 
-/// What is not in the order of the calls: one kind of item, function by function, sorted, less what
-/// the table says that one side alone has.
+/// The items of one kind, sorted in each function, because their order may differ. Items that the table allows on one
+/// side only are left out.
 pub fn sorted(kind: Kind, table: &[&Only], pair: &Pair, source: &Source) -> Vec<Item> {
     let of_function = |function: &Function| {
         let place = format!("{} {}", pair.name, function.name);
-        let speaks = |only: &&&Only, item: &Item| {
+        let applies = |only: &&&Only, item: &Item| {
             only.side == source.side && place.contains(only.place) && only.key == item.key
         };
-        let shared = |item: &&Item| item.kind == kind && !table.iter().any(|only| speaks(&only, item));
+        let shared = |item: &&Item| item.kind == kind && !table.iter().any(|only| applies(&only, item));
         let mut items: Vec<_> = function.items.iter().filter(shared).cloned().collect();
         items.sort_by(|a, b| a.key.cmp(&b.key));
         items.dedup_by(|a, b| a.key == b.key);
@@ -122,17 +120,17 @@ pub fn sorted(kind: Kind, table: &[&Only], pair: &Pair, source: &Source) -> Vec<
     source.functions.iter().flat_map(of_function).collect()
 }
 
-/// The functions that a Rust file gives to others, in both; C's header has helpers besides.
-pub fn public_functions(table: &[&Here], pair: &Pair, source: &Source) -> Vec<Item> {
+/// The public functions of a Rust file, and the functions of the same names in C; the C header has helpers, too.
+pub fn public_functions(table: &[&RustOnly], pair: &Pair, source: &Source) -> Vec<Item> {
     let public = pair.rust.functions.iter().filter(|function| function.public);
-    let shared = public.filter(|function| !table.iter().any(|here| here.function == function.name));
+    let shared = public.filter(|function| !table.iter().any(|only| only.function == function.name));
     let keys: Vec<_> = shared.map(|function| &function.items[0].key).collect();
     let mut items = source.items(&[Kind::Function]);
     items.retain(|item| keys.contains(&&item.key));
     items
 }
 
-/// The entries of a table that are not needed: without them, nothing differs either.
+/// The entries of a table that are not needed: without one of them, there is no difference either.
 pub fn unneeded<'a, T>(table: &'a [T], differing: impl Fn(&[&'a T]) -> Vec<String>) -> Vec<&'a T> {
     let others = |left_out: usize| {
         let entries = table.iter().enumerate().filter(|(i, _)| *i != left_out);

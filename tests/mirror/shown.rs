@@ -1,11 +1,11 @@
-//! `make mirror`: twin and Rust side by side, step by step.
+//! Tests of `make mirror`, which shows the C twin and the Rust side by side.
 
 use std::process::Command;
 
 use crate::support::columns::{align, compared};
-use crate::support::{example, root};
+use crate::support::{example, read_file};
 
-/// What it prints of a program, on a terminal as wide as that.
+/// The output of `make mirror` for a program, on a terminal of this width.
 fn shown(program: &str, columns: usize) -> String {
     let mut mirror = Command::new(example("mirror"));
     mirror.arg(program).env("COLUMNS", columns.to_string()).env_remove("TUTORIAL");
@@ -19,10 +19,10 @@ fn column(column: &[&str]) -> Vec<String> {
 }
 
 #[test]
-fn every_step_of_fork_stands_beside_its_twin() {
+fn every_step_of_fork_is_beside_its_twin() {
     let text = shown("server/fork", 260);
-    let source = std::fs::read_to_string(root().join("c/server/fork.c")).expect("the twin is there");
-    let main = source.split_once("int main").expect("it has a main").1;
+    let source = read_file("c/server/fork.c");
+    let main = source.split_once("int main").expect("the program has a main").1;
     let steps: Vec<&str> = main.lines().map(str::trim).filter(|line| line.starts_with("// ")).collect();
     assert!(steps.len() > 10);
     for step in steps.iter().filter(|step| !step.contains("the handler of SIGCHLD")) {
@@ -33,13 +33,13 @@ fn every_step_of_fork_stands_beside_its_twin() {
 }
 
 #[test]
-fn every_line_is_shown_and_none_is_wider_than_the_terminal() {
+fn every_line_is_shown_and_fits_the_terminal() {
     let text = shown("client/message", 100);
     assert!(text.lines().all(|line| line.chars().count() <= 100), "{text}");
     let wide = shown("client/message", 300);
     for file in ["c/client/message.c", "src/client/message.rs"] {
-        let source = std::fs::read_to_string(root().join(file)).expect("a source is there");
-        let first = source.find("main(").expect("it has a main");
+        let source = read_file(file);
+        let first = source.find("main(").expect("the program has a main");
         for line in source[first..].lines().skip(1).map(str::trim) {
             assert!(wide.contains(line), "{file}: {line:?} is not shown");
         }
@@ -47,14 +47,14 @@ fn every_line_is_shown_and_none_is_wider_than_the_terminal() {
 }
 
 #[test]
-fn a_program_that_is_none_is_refused_with_the_list() {
+fn an_unknown_program_is_refused_with_the_list_of_programs() {
     let output = Command::new(example("mirror")).arg("server/nosuch").output().expect("the example runs");
     assert_eq!(output.status.code(), Some(2));
     assert!(String::from_utf8_lossy(&output.stderr).contains("server/fork"));
 }
 
 #[test]
-fn lines_of_the_same_key_stand_beside_each_other_and_others_between_them() {
+fn lines_with_the_same_key_are_in_the_same_row() {
     let columns = [column(&["a", "", "b"]), column(&["", "a", "b", ""])];
     let rows = [
         vec![None, Some(0)],
@@ -79,7 +79,7 @@ fn three_columns_are_aligned_with_the_last() {
 }
 
 #[test]
-fn rows_that_are_not_all_the_same_are_marked() {
+fn rows_with_different_cells_are_marked() {
     let titles = column(&["left", "right"]);
     let text = compared(&titles, &[column(&["same", "one"]), column(&["same", "other", "more"])], 40);
     let lines: Vec<&str> = text.lines().collect();

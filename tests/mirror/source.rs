@@ -1,5 +1,4 @@
-//! A program as the mirror sees it: its functions, and in each one its comments, calls, texts and
-//! variables, in the order of the file.
+//! A parsed program: its functions, and the comments, calls, texts and variables of each, in source order.
 
 use std::sync::LazyLock;
 
@@ -9,21 +8,21 @@ use tree_sitter::Node;
 pub use crate::support::syntax::Side;
 use crate::support::syntax::{DIRECTIVE, children, declared_name, flat, line, literal, parse};
 
-/// What of a program is compared.
+/// The kinds of items that are compared.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Kind {
     Function,
     Comment,
-    /// A call, a field or errno that is assigned, or a way out of a loop or of the function.
+    /// A call; an assignment to a field or to errno; a break, continue or return.
     Call,
-    /// What a call prints.
+    /// The text that a call prints.
     Printed,
-    /// A text that no call prints as it stands: a request, a greeting.
+    /// Any other text, such as a request or a greeting.
     Sent,
     Variable,
 }
 
-/// One thing in a file: as it is shown, and the key by which the two languages are compared.
+/// One item of a file: the text to show, and the key that is compared between the languages.
 #[derive(Clone, Debug)]
 pub struct Item {
     pub kind: Kind,
@@ -40,9 +39,9 @@ impl Item {
 
 pub struct Function {
     pub name: String,
-    /// Whether it is a `pub fn`; C's are not told apart.
+    /// Whether it is a `pub fn`; always false in C.
     pub public: bool,
-    /// The function itself, then what is in it.
+    /// The function's title, then its items.
     pub items: Vec<Item>,
 }
 
@@ -51,15 +50,14 @@ pub struct Source {
     pub side: Side,
     pub text: String,
     pub functions: Vec<Function>,
-    /// `NAME = value`, of `#define` and of `const`.
+    /// Constants from `#define` or `const`, as `NAME = value`.
     pub constants: Vec<Item>,
 }
 
 impl Source {
     /// Read a file, given by its path from the crate.
     pub fn read(side: Side, path: &str) -> Source {
-        let text = std::fs::read_to_string(crate::support::root().join(path));
-        Source::new(side, path, &text.unwrap_or_else(|error| panic!("{path}: {error}")))
+        Source::new(side, path, &crate::support::read_file(path))
     }
 
     pub fn new(side: Side, path: &str, text: &str) -> Source {
@@ -73,7 +71,7 @@ impl Source {
         };
         for node in children(tree.root_node()) {
             add(node);
-            // the guard of a header holds all that the header has
+            // in a C header, everything is inside the include guard
             if node.kind() == "preproc_ifdef" {
                 children(node).for_each(&mut add);
             }
@@ -81,13 +79,13 @@ impl Source {
         source
     }
 
-    /// Take a function out, into a source of its own.
+    /// Move a function into a separate source.
     pub fn split_off(&mut self, name: &str) -> Source {
         let functions = self.functions.extract_if(.., |function| function.name == name).collect();
         Source { path: self.path.clone(), side: self.side, text: String::new(), functions, constants: vec![] }
     }
 
-    /// The items of some kinds, of all its functions.
+    /// The items of these kinds in all functions.
     pub fn items(&self, kinds: &[Kind]) -> Vec<Item> {
         let items = self.functions.iter().flat_map(|function| &function.items);
         items.filter(|item| kinds.contains(&item.kind)).cloned().collect()
@@ -146,9 +144,9 @@ impl Walk<'_> {
                 let text = DIRECTIVE.replace_all(literal(self.code, node), "{}").into_owned();
                 self.push(Kind::Sent, node, &format!("{text:?}"), &text);
             }
-            // the options that a client takes: src/cli.rs has them; the "C" of an extern "C" fn
+            // the "C" of an extern "C" fn, and a C list of options, which Rust has in src/cli.rs
             "initializer_list" | "extern_modifier" => {}
-            // the break of a case: Rust's arms end by themselves
+            // the break of a case: a match arm needs none
             "break_statement" if node.parent().is_some_and(|parent| parent.kind() == "case_statement") => {}
             "break_statement" | "break_expression" | "continue_statement" | "continue_expression" => {
                 let text = flat(self.code, node);
@@ -173,12 +171,12 @@ impl Walk<'_> {
         let arguments = node.child_by_field_name("arguments").expect("a call has arguments");
         let mut name = flat(self.code, callee);
         match callee.kind() {
-            // perror("…")(errno): only the inner call has a name
+            // perror("…")(errno): the inner call has the name
             "call_expression" => {
                 self.children(node);
                 return;
             }
-            // a method: what it is called on comes first
+            // a method: first the calls in its receiver
             "field_expression" => {
                 self.children(callee);
                 let method = callee.child_by_field_name("field").expect("a method has a name");
@@ -187,10 +185,10 @@ impl Walk<'_> {
             _ => {}
         }
         let words: Vec<_> = children(arguments).map(|argument| word(&flat(self.code, argument))).collect();
-        // a text and what fills it are compared apart; from the third argument on, C says lengths that
-        // a slice knows; C's errno is a global, Rust's an argument
-        let spoken = words.first().is_some_and(String::is_empty);
-        let named = words.iter().take(if spoken { 0 } else { 2 }).filter(|word| *word != "errno");
+        // the key has the first two arguments: later ones are often lengths in C, which a Rust slice knows; texts are
+        // compared separately; errno is an argument only in Rust
+        let begins_with_text = words.first().is_some_and(String::is_empty);
+        let named = words.iter().take(if begins_with_text { 0 } else { 2 }).filter(|word| *word != "errno");
         let key = format!("{name}({})", named.cloned().collect::<Vec<_>>().join(", "));
         self.push(Kind::Call, callee, &format!("{name}{}", flat(self.code, arguments)), &key);
         if PRINTING.contains(&name.as_str()) {
@@ -200,11 +198,11 @@ impl Walk<'_> {
         }
     }
 
-    /// What a printing call says, each directive filled with the name of what it prints.
+    /// Add the text of a printing call, with each placeholder replaced by the name of its value.
     fn printed(&mut self, name: &str, arguments: Node, words: &[String]) {
         let Some(first) = children(arguments).next() else { return };
         let mut rest = words.iter().skip(1);
-        let said = if first.kind() == "string_literal" {
+        let filled = if first.kind() == "string_literal" {
             let fill = |found: &regex::Captures| match found[0].trim_matches(['{', '}']) {
                 inline if found[0].starts_with('{') && !inline.is_empty() => format!("{{{inline}}}"),
                 _ => format!("{{{}}}", rest.next().map_or("?", String::as_str)),
@@ -213,14 +211,14 @@ impl Walk<'_> {
         } else {
             format!("{{{}}}", words[0])
         };
-        let text = format!("{name} \"{said}\"");
+        let text = format!("{name} \"{filled}\"");
         self.push(Kind::Printed, arguments, &text, &text);
         children(arguments)
             .filter(|child| child.kind() != "string_literal")
             .for_each(|child| self.node(child));
     }
 
-    /// A way out: C's `return 1` is Rust's `?`, C's `return 0` is Rust's `Ok(())`.
+    /// Add a return. C's `return 0` is Rust's `Ok(())`; C's `return 1` is Rust's `?`, see [`Walk::try_expression`].
     fn leave(&mut self, node: Node, value: Option<Node>) {
         let text = flat(self.code, node);
         match value.map(|value| flat(self.code, value)).as_deref() {
@@ -235,7 +233,7 @@ impl Walk<'_> {
 
     fn try_expression(&mut self, node: Node) {
         self.children(node);
-        // .map_err? or .ok_or_else?, by what stands before the question mark
+        // named after the method before the question mark: .map_err? or .ok_or_else?
         let method = (node.named_child(0).and_then(|inner| inner.child_by_field_name("function")))
             .and_then(|function| function.child_by_field_name("field"))
             .map_or(String::new(), |method| format!(".{}", flat(self.code, method)));
@@ -243,7 +241,7 @@ impl Walk<'_> {
         self.items.push(Item::new(Kind::Call, end, &format!("{method}?"), "return 1"));
     }
 
-    /// The body of a Rust function: a value at its end is what it returns, unless it returns never.
+    /// The body of a Rust function: its last expression is its return value, if it has one.
     fn body(&mut self, block: Node) {
         let function = block.parent().expect("a body has a function");
         let never =
@@ -268,7 +266,7 @@ impl Walk<'_> {
 
     fn rust_variables(&mut self, pattern: Node) {
         let text = flat(self.code, pattern);
-        // None and Child are identifiers to the parser, but no variables
+        // to the parser, None and Child are identifiers, too
         if pattern.kind() == "identifier" && !text.starts_with(char::is_uppercase) {
             self.push(Kind::Variable, pattern, &text, text.trim_start_matches('_'));
         }
@@ -276,12 +274,12 @@ impl Walk<'_> {
     }
 }
 
-/// What C puts before the address of a structure.
+/// C's cast before the address of a structure.
 static CAST: LazyLock<Regex> =
     LazyLock::new(|| Regex::new(r"^\(struct \w+ \*\)").expect("the expression is valid"));
 
-/// The name that an argument begins with, alike in both languages: `sock` of `&sock`, `sock.as_raw_fd()`;
-/// `buffer` of `buffer + len`, `&mut buffer[len..]`; nothing of a text.
+/// The first name in an argument, the same for both languages: `sock` for `&sock` and `sock.as_raw_fd()`, `buffer` for
+/// `buffer + len` and `&mut buffer[len..]`; empty for a text.
 fn word(argument: &str) -> String {
     if argument.starts_with("b\"") {
         return String::new();

@@ -1,4 +1,4 @@
-//! docs/differences.md, read: the one table of the differences that are allowed.
+//! Reads docs/differences.md, the only table of allowed differences, and compares outcomes with it.
 
 use std::collections::BTreeSet;
 use std::sync::Mutex;
@@ -9,10 +9,10 @@ use crate::rewrite::REWRITES;
 use crate::stage::Outcome;
 use crate::support;
 
-/// What is compared.
+/// The channels that are compared.
 pub const CHANNELS: [&str; 5] = ["stdout", "stderr", "exit", "wire", "calls"];
 
-/// Which two editions are compared.
+/// The two editions of a comparison.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Between {
     ListingAndRust,
@@ -20,31 +20,31 @@ pub enum Between {
     TwinAndRust,
 }
 
-/// Which editions depart from the listing.
+/// The editions that depart from the listing.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-enum In {
+enum Editions {
     C,
     Rust,
     Both,
 }
 
-impl In {
-    fn parse(cell: &str) -> In {
+impl Editions {
+    fn parse(cell: &str) -> Editions {
         match cell {
-            "C" => In::C,
-            "Rust" => In::Rust,
-            "both" => In::Both,
-            _ => panic!("docs/differences.md: no edition {cell:?}"),
+            "C" => Editions::C,
+            "Rust" => Editions::Rust,
+            "both" => Editions::Both,
+            _ => panic!("docs/differences.md: unknown edition {cell:?}"),
         }
     }
 
-    /// Whether such a departure shows between these two.
-    fn shows(self, between: Between) -> bool {
+    /// Whether such a departure is visible between these two.
+    fn visible(self, between: Between) -> bool {
         match between {
-            Between::ListingAndRust => self != In::C,
-            Between::ListingAndTwin => self != In::Rust,
-            // of an option both have the form of their command line
-            Between::TwinAndRust => self != In::Both,
+            Between::ListingAndRust => self != Editions::C,
+            Between::ListingAndTwin => self != Editions::Rust,
+            // both have the departure, so they do not differ from each other
+            Between::TwinAndRust => self != Editions::Both,
         }
     }
 }
@@ -52,21 +52,21 @@ impl In {
 /// A row of the table.
 pub struct Row {
     pub id: String,
-    departs: In,
+    departs: Editions,
     programs: Vec<String>,
-    shows: Vec<Shows>,
+    places: Vec<Place>,
     /// The tests that show it, as `parity:SCENARIO`, `process:TEST` or `errors:TEST`.
     pub tests: Vec<String>,
 }
 
-/// Where a row may be seen: `stdout`, `stdout,exit:scenario,…`, `calls:close,…`, `?stdout` for what need not be
-/// seen, or `~wire` for what `rewrite.rs` says exactly.
-struct Shows {
+/// Where a row's difference may be visible: `stdout`, `stdout,exit:scenario,…`, `calls:close,…`, `?stdout` if it is not
+/// always visible, or `~wire` if `rewrite.rs` describes it exactly.
+struct Place {
     channels: Vec<String>,
     only: Vec<String>,
 }
 
-/// A difference that was seen, and the rows that allow it; none is a failure.
+/// A difference between two outcomes, and the rows that allow it. Without such a row, the test fails.
 pub struct Difference {
     pub channel: &'static str,
     pub rows: Vec<String>,
@@ -90,8 +90,8 @@ pub fn rows() -> Vec<Row> {
             rows.push(Row {
                 id: cells[0].into(),
                 programs: words(cells[1]),
-                departs: In::parse(cells[2]),
-                shows: words(cells[3]).iter().map(|word| Shows::parse(word)).collect(),
+                departs: Editions::parse(cells[2]),
+                places: words(cells[3]).iter().map(|word| Place::parse(word)).collect(),
                 tests: words(cells[7]),
             });
         }
@@ -104,35 +104,36 @@ fn words(cell: &str) -> Vec<String> {
     cell.split(' ').map(|word| word.trim_matches('`').to_string()).filter(|word| !word.is_empty()).collect()
 }
 
-impl Shows {
-    fn parse(word: &str) -> Shows {
+impl Place {
+    fn parse(word: &str) -> Place {
         let list = |text: &str| text.split(',').filter(|item| !item.is_empty()).map(String::from).collect();
         let (channels, only) = word.split_once(':').unwrap_or((word, ""));
-        let shows = Shows { channels: list(channels), only: list(only) };
-        for channel in &shows.channels {
+        let place = Place { channels: list(channels), only: list(only) };
+        for channel in &place.channels {
             let known = CHANNELS.contains(&channel.trim_start_matches(['~', '?'])) || channel == "-";
-            assert!(known, "docs/differences.md: no channel {channel:?}");
+            assert!(known, "docs/differences.md: unknown channel {channel:?}");
         }
-        shows
+        place
     }
 }
 
 impl Row {
     fn is_about(&self, between: Between, program: &str) -> bool {
-        self.departs.shows(between) && self.programs.iter().any(|pattern| fits(pattern, program))
+        self.departs.visible(between) && self.programs.iter().any(|pattern| matches_pattern(pattern, program))
     }
 
-    /// Whether the row allows a channel to differ: always, in this scenario, or in lines that make this call.
+    /// Whether the row allows a channel to differ: in every scenario, in this one, or in lines with this call.
     fn allows(&self, channel: &str, scenario: &str, call: &str) -> bool {
-        let of_channel = |shown: &String| shown.trim_start_matches('?') == channel;
-        self.shows.iter().filter(|shows| shows.channels.iter().any(of_channel)).any(|shows| {
-            shows.only.is_empty() || shows.only.iter().any(|only| only == call || fits(only, scenario))
+        let same_channel = |listed: &String| listed.trim_start_matches('?') == channel;
+        self.places.iter().filter(|place| place.channels.iter().any(same_channel)).any(|place| {
+            place.only.is_empty()
+                || place.only.iter().any(|only| only == call || matches_pattern(only, scenario))
         })
     }
 }
 
-/// Whether a pattern that may begin or end in `*` is this name.
-fn fits(pattern: &str, name: &str) -> bool {
+/// Whether a name matches a pattern, which may begin or end in `*`.
+fn matches_pattern(pattern: &str, name: &str) -> bool {
     match (pattern.strip_prefix('*'), pattern.strip_suffix('*')) {
         (Some(suffix), _) => name.ends_with(suffix),
         (None, Some(prefix)) => name.starts_with(prefix),
@@ -140,7 +141,7 @@ fn fits(pattern: &str, name: &str) -> bool {
     }
 }
 
-/// Every difference between two outcomes of a program in a scenario.
+/// All differences between two outcomes of a program in a scenario.
 pub fn compare(
     rows: &[Row],
     between: Between,
@@ -178,29 +179,29 @@ pub fn compare(
         differences.push(calls(ours, theirs, allowing));
     }
     SEEN.lock()
-        .expect("no test panics here")
+        .expect("no thread panics while it holds the lock")
         .extend(differences.iter().map(|difference| (between, program, difference.channel)));
     USED.lock()
-        .expect("no test panics here")
+        .expect("no thread panics while it holds the lock")
         .extend(differences.iter().flat_map(|difference| difference.rows.clone()));
     differences
 }
 
-/// What a listing shows, without the differences that its rows say exactly, and those rows.
+/// A listing's text without the differences that [`REWRITES`] describes exactly, and the rows of these.
 fn rewritten(program: &str, channel: &str, ours: &str, theirs: &str) -> (String, Vec<String>) {
     let mut text = theirs.to_string();
     let mut rows = Vec::new();
     for rewrite in REWRITES.iter().filter(|one| one.channel == channel && one.programs.contains(&program)) {
-        let without = (rewrite.without)(&text, ours);
-        if without != text {
+        let rewritten = (rewrite.rewrite)(&text, ours);
+        if rewritten != text {
             rows.push(rewrite.row.to_string());
-            text = without;
+            text = rewritten;
         }
     }
     (text, rows)
 }
 
-/// A line of calls may differ where a row names its call; each must.
+/// Compare the calls: each line that differs must have a row that allows its call to differ.
 fn calls(ours: &[String], theirs: &[String], allowing: impl Fn(&str, &str) -> Vec<String>) -> Difference {
     let ours: Vec<String> = ours.iter().map(|line| format!("{line}\n")).collect();
     let theirs: Vec<String> = theirs.iter().map(|line| format!("{line}\n")).collect();
@@ -218,7 +219,7 @@ fn calls(ours: &[String], theirs: &[String], allowing: impl Fn(&str, &str) -> Ve
     Difference { channel: "calls", rows, diff: diff(&ours, &theirs) }
 }
 
-/// Two columns of lines as a diff: `-` the first edition's, `+` the second's.
+/// A diff of lines: `-` marks the first edition's, `+` the second's.
 fn diff(ours: &str, theirs: &str) -> String {
     let diff = TextDiff::from_lines(theirs, ours);
     diff.iter_all_changes()
@@ -226,18 +227,18 @@ fn diff(ours: &str, theirs: &str) -> String {
         .collect()
 }
 
-/// The rows that no comparison has needed.
+/// The rows that no comparison has used, although their difference is always visible.
 pub fn unused(rows: &[Row]) -> Vec<String> {
-    let used = USED.lock().expect("no test panics here");
-    let seen_here = |row: &&Row| {
-        row.shows.iter().any(|shows| shows.channels.iter().all(|shown| !shown.starts_with(['-', '?'])))
+    let used = USED.lock().expect("no thread panics while it holds the lock");
+    let always_visible = |row: &&Row| {
+        row.places.iter().any(|place| place.channels.iter().all(|channel| !channel.starts_with(['-', '?'])))
     };
-    rows.iter().filter(seen_here).map(|row| row.id.clone()).filter(|id| !used.contains(id)).collect()
+    rows.iter().filter(always_visible).map(|row| row.id.clone()).filter(|id| !used.contains(id)).collect()
 }
 
-/// The programs and channels in which two editions were seen to differ.
+/// The programs and channels in which two editions differed.
 pub fn seen(between: Between) -> BTreeSet<(&'static str, &'static str)> {
-    let seen = SEEN.lock().expect("no test panics here");
+    let seen = SEEN.lock().expect("no thread panics while it holds the lock");
     let of_these = seen.iter().filter(|one| one.0 == between);
     of_these.map(|(_, program, channel)| (*program, *channel)).collect()
 }

@@ -1,5 +1,5 @@
-//! Every program in every edition through every scenario: what is not the same must stand in
-//! docs/differences.md. With `--table`, the same for people to read.
+//! Runs each program in all its editions through every scenario. Every difference must be in docs/differences.md. With
+//! `--table`, it prints tables for people to read.
 
 #[path = "../support/mod.rs"]
 mod support;
@@ -23,14 +23,14 @@ use scenarios::{About, SCENARIOS, Scenario};
 use stage::{Outcome, Stage};
 use subject::{Edition, Listings, PROGRAMS, Subject};
 
-/// How many cells of the first table of `make compare` must be the same in every scenario, of 50.
+/// How many of the 50 cells in the first table of `make compare` must be equal in every scenario.
 const SAME_CELLS: usize = 40;
 
-/// What every comparison needs.
+/// The inputs of every comparison.
 pub struct Comparison {
     rows: Vec<Row>,
     listings: Option<Listings>,
-    /// Whether strace is there to compare system calls.
+    /// Whether strace is installed, so that system calls are compared, too.
     traced: bool,
 }
 
@@ -51,18 +51,18 @@ fn main() -> ExitCode {
         return table::print(&comparison, &program);
     }
     let mut arguments = Arguments::from_args();
-    // the scenarios wait more than they work
+    // the scenarios mostly wait, so run several at a time
     arguments.test_threads = arguments.test_threads.or(Some(6));
     let everything = arguments.filter.is_none() && arguments.skip.is_empty() && !arguments.list;
     let conclusion = libtest_mimic::run(&arguments, trials(&comparison));
     if conclusion.has_failed() {
         return ExitCode::from(101);
     }
-    if everything && comparison.is_whole() { whole(&comparison) } else { ExitCode::SUCCESS }
+    if everything && comparison.is_complete() { check_whole_run(&comparison) } else { ExitCode::SUCCESS }
 }
 
-/// What only a run of every comparison can tell.
-fn whole(comparison: &Comparison) -> ExitCode {
+/// The checks that need a run of all comparisons.
+fn check_whole_run(comparison: &Comparison) -> ExitCode {
     let unused = differences::unused(&comparison.rows);
     if !unused.is_empty() {
         eprintln!("docs/differences.md has rows that no comparison shows: {}", unused.join(" "));
@@ -71,7 +71,9 @@ fn whole(comparison: &Comparison) -> ExitCode {
     let cells = PROGRAMS.len() * CHANNELS.len();
     let same = cells - differences::seen(Between::ListingAndRust).len();
     if same < SAME_CELLS {
-        eprintln!("only {same} of {cells} cells are the listing's in every scenario, not {SAME_CELLS}");
+        eprintln!(
+            "only {same} of {cells} cells equal the listing's in every scenario; at least {SAME_CELLS} must"
+        );
         return ExitCode::from(101);
     }
     ExitCode::SUCCESS
@@ -88,15 +90,14 @@ fn trials(comparison: &Arc<Comparison>) -> Vec<Trial> {
         }
     }
     let named = Arc::clone(comparison);
-    trials
-        .push(Trial::test("every test that docs/differences.md names is there", move || named.named_tests()));
+    trials.push(Trial::test("every test that docs/differences.md names exists", move || named.named_tests()));
     let shared = Arc::clone(comparison);
     trials.push(Trial::test(
-        "the listing's calls and texts stand in its order in C and in Rust",
+        "the C and the Rust have the listing's calls and texts in the same order",
         move || match &shared.listings {
-            Some(listings) => share::hold(listings),
+            Some(listings) => share::check(listings),
             None => {
-                support::skipped("no share of the listings is counted without TUTORIAL=FILE");
+                support::skipped("without TUTORIAL=FILE, the programs are not compared with the listings");
                 Ok(())
             }
         },
@@ -105,35 +106,35 @@ fn trials(comparison: &Arc<Comparison>) -> Vec<Trial> {
 }
 
 impl Comparison {
-    /// Whether nothing is missing to make every comparison.
-    fn is_whole(&self) -> bool {
+    /// Whether every comparison is possible here.
+    fn is_complete(&self) -> bool {
         self.traced && self.listings.is_some() && resolver::available().is_ok()
     }
 
-    /// A row is shown by tests, which must exist.
+    /// Each row names tests that show its difference; they must exist.
     fn named_tests(&self) -> Result<(), Failed> {
         let process = support::source_of("tests/process");
         let errors = support::source_of("tests");
         for row in &self.rows {
-            let is_there = |test: &String| match test.split_once(':') {
+            let exists = |test: &String| match test.split_once(':') {
                 Some(("parity", name)) => SCENARIOS.iter().any(|scenario| scenario.name == name),
                 Some(("process", name)) => process.contains(&format!("fn {name}(")),
                 Some(("errors", name)) => errors.contains(&format!("fn {name}(")),
                 _ => false,
             };
-            if row.tests.is_empty() || !row.tests.iter().all(is_there) {
-                return Err(format!("row {} names {:?}", row.id, row.tests).into());
+            if row.tests.is_empty() || !row.tests.iter().all(exists) {
+                return Err(format!("row {} must name tests that exist, not {:?}", row.id, row.tests).into());
             }
         }
         Ok(())
     }
 
-    /// A scenario for a program, as a test.
+    /// Run a scenario for a program in all its editions, and compare them.
     fn run(&self, program: &'static str, scenario: &Scenario) -> Result<(), Failed> {
         if scenario.resolver
             && let Err(why) = resolver::available()
         {
-            assert!(std::env::var_os("CI").is_none(), "no name server of our own: {why}");
+            assert!(std::env::var_os("CI").is_none(), "the test's name server cannot run: {why}");
             support::skipped(&format!("{}: {why}", scenario.name));
             return Ok(());
         }
@@ -151,7 +152,7 @@ impl Comparison {
         let [rust, twin] = [Subject::rust(program), Subject::twin(program)]
             .map(|subject| (subject.edition, self.play(subject, scenario)));
         note(Between::TwinAndRust, &twin, &rust);
-        // LeakSanitizer cannot work under a tracer, which is what makes calls fail
+        // a scenario with a fault needs strace, under which LeakSanitizer cannot work
         if scenario.inject.is_none() {
             let sanitized = (Edition::Sanitized, self.play(Subject::sanitized(program), scenario));
             note(Between::TwinAndRust, &sanitized, &rust);
@@ -164,13 +165,13 @@ impl Comparison {
         if report.is_empty() { Ok(()) } else { Err(report.into()) }
     }
 
-    /// The listing, if it is at hand and has what the scenario is about.
+    /// The listing, if TUTORIAL is set and the scenario applies to listings.
     fn listing(&self, program: &'static str, scenario: &Scenario) -> Option<Subject> {
         let listings = self.listings.as_ref().filter(|_| scenario.about == About::Behaviour)?;
         Subject::listing(listings, program)
     }
 
-    /// What is seen of an edition of a program in a scenario.
+    /// Run one edition of a program through a scenario.
     fn play(&self, subject: Subject, scenario: &Scenario) -> Outcome {
         let traced = self.traced && subject.edition != Edition::Sanitized;
         let mut stage = Stage::new(subject, scenario.sink, traced);

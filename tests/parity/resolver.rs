@@ -1,5 +1,5 @@
-//! A name server of the test's own, so that every answer of the resolver can be had: the programs run
-//! with an /etc/resolv.conf that names it, in a mount namespace.
+//! The test's own name server, which gives each kind of answer that the resolver can get. The programs run in a mount
+//! namespace, with an /etc/resolv.conf that names this server.
 
 use std::io::ErrorKind;
 use std::net::{Ipv4Addr, UdpSocket};
@@ -12,24 +12,24 @@ use simple_dns::{CLASS, Packet, PacketFlag, RCODE, ResourceRecord};
 
 use crate::support;
 
-/// Mounts the files over the system's, then becomes the command.
+/// A shell script that mounts the test's files over those in /etc, then execs a command.
 const MOUNT: &str = r#"set -e; folder=$1; shift
 for file in resolv.conf nsswitch.conf hosts; do mount --bind "$folder/$file" "$(realpath "/etc/$file")"; done
 exec "$@""#;
 
-/// Whether the name server can be had here: it takes root, for port 53 and for the mounts.
+/// Start the name server, if this is possible here: port 53 and the mounts need root.
 pub fn available() -> Result<(), String> {
     started().clone().map(drop)
 }
 
-/// The name server's address, once it is started.
+/// The name server's address; the first call starts it.
 fn started() -> &'static Result<Ipv4Addr, String> {
     static STARTED: OnceLock<Result<Ipv4Addr, String>> = OnceLock::new();
     STARTED.get_or_init(start)
 }
 
 fn start() -> Result<Ipv4Addr, String> {
-    // another run of this test may have taken the first
+    // another run of this test may use the first addresses
     let addresses = (1..=254).map(|n| Ipv4Addr::new(127, 53, 53, n));
     let mut bound = addresses.map(|address| UdpSocket::bind((address, 53)).map(|socket| (socket, address)));
     let bound = bound.find(|bound| !matches!(bound, Err(error) if error.kind() == ErrorKind::AddrInUse));
@@ -47,13 +47,13 @@ fn serve(socket: &UdpSocket) {
     let mut query = [0; 512];
     while let Ok((n, from)) = socket.recv_from(&mut query) {
         if let Some(answer) = answer(&query[..n]) {
-            // the resolver asks again if this is lost
+            // if the answer is lost, the resolver asks again
             let _ = socket.send_to(&answer, from);
         }
     }
 }
 
-/// What is said of a name.
+/// The answer to a query.
 fn answer(query: &[u8]) -> Option<Vec<u8>> {
     let query = Packet::parse(query).ok()?;
     let question = query.questions.first()?.clone();
@@ -77,7 +77,7 @@ fn answer(query: &[u8]) -> Option<Vec<u8>> {
     reply.build_bytes_vec().ok()
 }
 
-/// The same command, where names are resolved by our server alone.
+/// Wrap a command so that it resolves names with the test's name server only.
 pub fn with_our_names(command: &Command) -> Command {
     let folder = files();
     let mut wrapped = Command::new("unshare");
@@ -87,11 +87,11 @@ pub fn with_our_names(command: &Command) -> Command {
     wrapped
 }
 
-/// A folder with the resolver's configuration, made once.
+/// The folder with the resolver's configuration; the first call creates it.
 fn files() -> &'static Path {
     static FOLDER: OnceLock<PathBuf> = OnceLock::new();
     FOLDER.get_or_init(|| {
-        let address = started().as_ref().expect("the name server is there");
+        let address = started().as_ref().expect("the name server runs");
         let folder = support::root().join(format!("target/resolver/{address}"));
         std::fs::create_dir_all(&folder).expect("target/ can be written");
         let files = [

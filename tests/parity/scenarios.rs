@@ -1,36 +1,36 @@
-//! What is done to the programs. Adding a scenario is a function and a line in a table.
+//! The scenarios. To add one, write a function and a line in the table.
 
 use crate::stage::{Outcome, Peer, Sink, Stage};
 
-/// What a scenario is about.
+/// A scenario's subject.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum About {
-    /// What a program does: the listings are compared too.
+    /// What a program does. The listings are compared, too.
     Behaviour,
-    /// How it is told what to do, and options, of which the listings have none.
+    /// The command line and the options, which the listings do not have.
     CommandLine,
 }
 
-/// Something done to a program.
+/// A scenario: a sequence of actions on a program.
 pub struct Scenario {
     pub name: &'static str,
     pub about: About,
     pub programs: &'static [&'static str],
     pub sink: Sink,
     pub act: fn(Stage) -> Outcome,
-    /// Needs the test's own name server.
+    /// Whether it needs the test's own name server.
     pub resolver: bool,
-    /// Needs strace, to make a call fail.
+    /// A fault that strace injects, in strace's syntax.
     pub inject: Option<&'static str>,
 }
 
 const ALL: &[&str] = &crate::subject::ALL;
 const SERVERS: &[&str] = &["server/accept", "server/reply", "server/loop", "server/fork", "server/robust"];
-/// Those of the tutorial.
-const LISTED: &[&str] = &["server/accept", "server/reply", "server/loop", "server/fork"];
+/// The tutorial's servers.
+const TUTORIAL_SERVERS: &[&str] = &["server/accept", "server/reply", "server/loop", "server/fork"];
 /// The servers that serve more than one client.
-const LASTING: &[&str] = &["server/loop", "server/fork", "server/robust"];
-/// The servers that listen to what their client says.
+const LOOPING: &[&str] = &["server/loop", "server/fork", "server/robust"];
+/// The servers that fork, which are also those that read from their clients.
 const FORKING: &[&str] = &["server/fork", "server/robust"];
 const FORK: &[&str] = &["server/fork"];
 const CONNECTING: &[&str] = &["client/connect", "client/send", "client/recv"];
@@ -38,6 +38,7 @@ const RECV: &[&str] = &["client/recv"];
 const RESOLVE: &[&str] = &["client/resolve"];
 const MESSAGE: &[&str] = &["client/message"];
 
+/// A scenario about the program's behaviour.
 const fn on(
     name: &'static str,
     programs: &'static [&'static str],
@@ -47,8 +48,8 @@ const fn on(
     Scenario { name, about: About::Behaviour, programs, sink, act, resolver: false, inject: None }
 }
 
-/// What concerns the command line and the options alone.
-const fn told(
+/// A scenario about the command line and the options.
+const fn command_line(
     name: &'static str,
     programs: &'static [&'static str],
     sink: Sink,
@@ -57,6 +58,7 @@ const fn told(
     Scenario { about: About::CommandLine, ..on(name, programs, sink, act) }
 }
 
+/// A scenario with the test's own name server.
 const fn resolving(
     name: &'static str,
     programs: &'static [&'static str],
@@ -65,6 +67,7 @@ const fn resolving(
     Scenario { resolver: true, ..on(name, programs, Sink::Terminal, act) }
 }
 
+/// A scenario in which strace makes a call fail.
 const fn failing(
     name: &'static str,
     programs: &'static [&'static str],
@@ -76,7 +79,7 @@ const fn failing(
 
 use Sink::{Broken, Full, Pipe, Terminal};
 
-/// The table.
+/// All scenarios.
 pub const SCENARIOS: &[Scenario] = &[
     on("creates_a_socket", &["client/socket"], Terminal, |stage| run(stage, &[])),
     // clients
@@ -108,7 +111,7 @@ pub const SCENARIOS: &[Scenario] = &[
     resolving("unknown_name", RESOLVE, |stage| named(stage, "unknown.test")),
     resolving("name_without_address", RESOLVE, |stage| named(stage, "no-data.test")),
     resolving("name_server_fails", RESOLVE, |stage| named(stage, "try-again.test")),
-    resolving("name_server_refuses_the_form", RESOLVE, |stage| named(stage, "no-recovery.test")),
+    resolving("name_server_reports_a_format_error", RESOLVE, |stage| named(stage, "no-recovery.test")),
     // the message client
     on("no_arguments", MESSAGE, Pipe, |stage| run(stage, &[])),
     on("no_port", MESSAGE, Pipe, |stage| run(stage, &["127.0.0.1"])),
@@ -120,7 +123,7 @@ pub const SCENARIOS: &[Scenario] = &[
     on("message_server_absent", MESSAGE, Terminal, message_server_absent),
     on("message", MESSAGE, Terminal, |stage| typed(stage, b"hello\n")),
     on("message_empty_line", MESSAGE, Terminal, |stage| typed(stage, b"\n")),
-    on("message_of_end_of_file", MESSAGE, Terminal, |stage| typed(stage, b"")),
+    on("message_without_input", MESSAGE, Terminal, |stage| typed(stage, b"")),
     on("message_without_newline", MESSAGE, Terminal, |stage| typed(stage, b"hello")),
     on("message_of_254", MESSAGE, Terminal, |stage| typed(stage, &line(254))),
     on("message_of_255", MESSAGE, Terminal, |stage| typed(stage, &line(255))),
@@ -131,7 +134,7 @@ pub const SCENARIOS: &[Scenario] = &[
     on("message_to_a_full_disk", MESSAGE, Full, |stage| typed(stage, b"hello\n")),
     on("message_to_a_broken_pipe", MESSAGE, Broken, |stage| typed(stage, b"hello\n")),
     on("message_to_a_reset", MESSAGE, Terminal, message_to_a_reset),
-    on("message_from_a_folder", MESSAGE, Terminal, message_from_a_folder),
+    on("message_with_a_folder_as_stdin", MESSAGE, Terminal, message_with_a_folder_as_stdin),
     resolving("message_to_several_addresses", MESSAGE, |stage| message_to(stage, "several.test")),
     resolving("message_to_an_unknown_name", MESSAGE, |stage| named_with_port(stage, "unknown.test")),
     resolving("message_where_the_first_refuses", MESSAGE, |stage| {
@@ -162,10 +165,10 @@ pub const SCENARIOS: &[Scenario] = &[
     }),
     on("client_sends_pieces", FORKING, Terminal, sends_pieces),
     on("client_resets", FORKING, Terminal, resets),
-    on("client_vanishes", SERVERS, Terminal, vanishes),
-    on("three_clients_in_turn", LASTING, Terminal, three_in_turn),
-    on("three_clients_to_a_pipe", LASTING, Pipe, three_in_turn),
-    on("ten_clients_at_once", LASTING, Terminal, ten_at_once),
+    on("client_resets_before_accept", SERVERS, Terminal, resets_before_accept),
+    on("three_clients_in_turn", LOOPING, Terminal, three_in_turn),
+    on("three_clients_to_a_pipe", LOOPING, Pipe, three_in_turn),
+    on("ten_clients_at_once", LOOPING, Terminal, ten_at_once),
     on("three_clients_without_reaping", FORK, Terminal, |mut stage| {
         stage.serve_without_reaping();
         three_clients(stage)
@@ -173,12 +176,18 @@ pub const SCENARIOS: &[Scenario] = &[
     failing("socket_fails", CONNECTING, "socket:error=EMFILE", server_absent),
     failing("socket_fails_in_socket", &["client/socket"], "socket:error=EMFILE", |stage| run(stage, &[])),
     failing("socket_fails_in_message", MESSAGE, "socket:error=EMFILE", server_absent),
-    failing("socket_fails_in_a_server", SERVERS, "socket:error=EMFILE", |stage| on_port(stage).cut_short()),
-    failing("listen_fails", SERVERS, "listen:error=EADDRINUSE", |stage| on_port(stage).cut_short()),
+    failing("socket_fails_in_a_server", SERVERS, "socket:error=EMFILE", |stage| {
+        start_on_port(stage).kill_when_settled()
+    }),
+    failing("listen_fails", SERVERS, "listen:error=EADDRINUSE", |stage| {
+        start_on_port(stage).kill_when_settled()
+    }),
     failing("accept_is_interrupted", SERVERS, "accept:error=EINTR:when=1", accept_fails),
     failing("accept_is_aborted", SERVERS, "accept:error=ECONNABORTED:when=1", accept_fails),
     failing("accept_lacks_descriptors", SERVERS, "accept:error=EMFILE:when=1..2", accept_fails),
-    failing("accept_fails_for_ever", LISTED, "accept:error=EMFILE", |stage| on_port(stage).cut_short()),
+    failing("accept_fails_for_ever", TUTORIAL_SERVERS, "accept:error=EMFILE", |stage| {
+        start_on_port(stage).kill_when_settled()
+    }),
     failing("send_fails", &["client/send", "client/recv"], "sendto:error=ENOBUFS", |stage| {
         answers(stage, PAGE)
     }),
@@ -188,44 +197,46 @@ pub const SCENARIOS: &[Scenario] = &[
     on("server_to_a_pipe", SERVERS, Pipe, |stage| sends(stage, b"hello\n")),
     on("server_to_a_full_disk", SERVERS, Full, |stage| sends(stage, b"hello\n")),
     on("server_to_a_broken_pipe", SERVERS, Broken, |stage| sends(stage, b"hello\n")),
-    // the command line, and what only an option does
-    told("too_many_arguments", ALL, Terminal, too_many_arguments),
-    told("abbreviated_option", MESSAGE, Pipe, |stage| run(stage, &["127.0.0.1", "1", "--rep"])),
-    told("option_given_twice", MESSAGE, Pipe, |stage| run(stage, &["127.0.0.1", "1", "--reply", "--reply"])),
-    told("help", &["client/socket"], Pipe, |stage| run(stage, &["--help"])),
-    told("port_that_is_none", CONNECTING, Pipe, |stage| run(stage, &["127.0.0.1", "1x"])),
-    told("host_header", RECV, Terminal, host_header),
-    told("host_header_to_a_reset", RECV, Terminal, host_header_to_a_reset),
-    told("message_with_reply", MESSAGE, Terminal, message_with_reply),
+    // the command line and the options
+    command_line("too_many_arguments", ALL, Terminal, too_many_arguments),
+    command_line("abbreviated_option", MESSAGE, Pipe, |stage| run(stage, &["127.0.0.1", "1", "--rep"])),
+    command_line("option_given_twice", MESSAGE, Pipe, |stage| {
+        run(stage, &["127.0.0.1", "1", "--reply", "--reply"])
+    }),
+    command_line("help", &["client/socket"], Pipe, |stage| run(stage, &["--help"])),
+    command_line("invalid_port", CONNECTING, Pipe, |stage| run(stage, &["127.0.0.1", "1x"])),
+    command_line("host_header", RECV, Terminal, host_header),
+    command_line("host_header_to_a_reset", RECV, Terminal, host_header_to_a_reset),
+    command_line("message_with_reply", MESSAGE, Terminal, message_with_reply),
 ];
 
 const PAGE: &[u8] = b"HTTP/1.1 200 OK\r\nContent-Type: text/plain; charset=utf-8\r\n\r\n\tun caf\xc3\xa9\r\n";
 
-/// n bytes, the last of them a newline.
+/// A line of n bytes, including its newline.
 fn line(n: usize) -> Vec<u8> {
     let mut bytes: Vec<u8> = (b'a'..=b'z').cycle().take(n - 1).collect();
     bytes.push(b'\n');
     bytes
 }
 
-/// Every byte but NUL, which would end the text.
+/// Every byte except NUL, at which C strings end.
 fn binary() -> Vec<u8> {
     (1..=255).collect()
 }
 
-/// As the message client sends it.
+/// A message padded with NULs to 255 bytes, as the message client sends it.
 fn padded(message: &[u8]) -> Vec<u8> {
     let mut bytes = message.to_vec();
     bytes.resize(255, 0);
     bytes
 }
 
-/// A word more than the program takes.
+/// Start the program with more arguments than it takes.
 fn too_many_arguments(mut stage: Stage) -> Outcome {
     let port = stage.port.to_string();
     if stage.subject.program.starts_with("server/") {
         stage.start(&[&port, "3", "--no-reap", "surplus"]);
-        return stage.cut_short();
+        return stage.kill_when_settled();
     }
     stage.start(&["127.0.0.1", &port, "localhost", "surplus"]);
     stage.end()
@@ -243,19 +254,19 @@ fn server_absent(mut stage: Stage) -> Outcome {
     stage.end()
 }
 
-/// A server that reads what the client sends first, if it sends anything, and answers.
+/// Be a server: read the request, if the client sends one, and answer.
 fn answers(mut stage: Stage, reply: &[u8]) -> Outcome {
     let listener = stage.listen();
     stage.connect_with(&[]);
     let mut peer = Peer::accept(&listener);
     if stage.subject.program == "client/connect" {
-        // it reads nothing: what is sent to it may be answered by a reset, or come too late for one
+        // this client reads nothing: depending on timing, bytes sent to it could cause a reset
         let nothing = peer.read_to_end();
-        stage.saw("peer", nothing);
+        stage.record("peer", nothing);
         return stage.end();
     }
     let request = peer.receive(18);
-    stage.saw("request", request);
+    stage.record("request", request);
     peer.send(reply);
     peer.half_close();
     stage.end()
@@ -275,10 +286,10 @@ fn host_header(mut stage: Stage) -> Outcome {
     stage.connect_with(&["--host", "localhost"]);
     let mut peer = Peer::accept(&listener);
     let request = peer.receive(18);
-    stage.saw("request", request);
+    stage.record("request", request);
     let rest = peer.receive(36);
-    stage.saw("headers", rest);
-    // each piece when the one before is read: together they are more than one recv takes
+    stage.record("headers", rest);
+    // send each piece after the one before was printed; together they are longer than one recv takes
     for piece in ["one", "two", "three"] {
         peer.send(format!("{}{piece}\n", "é".repeat(500)).as_bytes());
         stage.wait_printed(&format!("{piece}\n"));
@@ -320,7 +331,7 @@ fn message_server_absent(mut stage: Stage) -> Outcome {
     stage.end()
 }
 
-/// A server on the port that the program makes of these words.
+/// Give the program its port in another form, made by `words`.
 fn to_port(mut stage: Stage, words: impl Fn(u16) -> String) -> Outcome {
     let listener = stage.listen();
     let port = words(stage.port);
@@ -350,20 +361,20 @@ fn typed(mut stage: Stage, bytes: &[u8]) -> Outcome {
 
 fn receives_message(mut stage: Stage, mut peer: Peer) -> Outcome {
     let message = peer.read_to_end();
-    stage.saw("server", message);
+    stage.record("server", message);
     stage.end()
 }
 
 fn message_to_a_reset(mut stage: Stage) -> Outcome {
     let listener = stage.listen();
     stage.connect_with(&[]);
-    // the program waits for its stdin now
+    // the program now waits for input on its stdin
     Peer::accept(&listener).reset();
     stage.type_in(b"hello\n");
     stage.end()
 }
 
-fn message_from_a_folder(mut stage: Stage) -> Outcome {
+fn message_with_a_folder_as_stdin(mut stage: Stage) -> Outcome {
     stage.stdin_from("/");
     let listener = stage.listen();
     stage.connect_with(&[]);
@@ -377,7 +388,7 @@ fn message_with_reply(mut stage: Stage) -> Outcome {
     let mut peer = Peer::accept(&listener);
     stage.type_in(b"hello\n");
     let message = peer.read_to_end();
-    stage.saw("server", message);
+    stage.record("server", message);
     peer.send(b"ok\x1b[2J\0\0\0");
     peer.half_close();
     stage.end()
@@ -385,14 +396,15 @@ fn message_with_reply(mut stage: Stage) -> Outcome {
 
 // ---- servers ----
 
-/// Start a server that may not come to listen.
-fn on_port(mut stage: Stage) -> Stage {
+/// Start a server that may fail before it listens.
+fn start_on_port(mut stage: Stage) -> Stage {
     let port = stage.port.to_string();
     stage.start(&["--port", &port]);
     stage
 }
 
-/// Two clients, to a server that cannot accept the first. One that ends for that is left to end before they come.
+/// The server's first accept() fails; then two clients connect. If the failure makes the server end, wait for its end
+/// first.
 fn accept_fails(mut stage: Stage) -> Outcome {
     stage.serve();
     if !["server/loop", "server/robust"].contains(&stage.subject.program) {
@@ -401,7 +413,7 @@ fn accept_fails(mut stage: Stage) -> Outcome {
     two_clients(stage)
 }
 
-/// Two clients, to a server that cannot fork for the first.
+/// Two clients connect; the server's fork() fails for the first.
 fn fork_fails(mut stage: Stage) -> Outcome {
     stage.serve();
     silent_client(&mut stage, "first");
@@ -418,7 +430,7 @@ fn two_clients(mut stage: Stage) -> Outcome {
     finish(stage)
 }
 
-/// A client that says nothing and half-closes, to a server that may have ended.
+/// Connect to a server, which may have ended, half-close without a message, and read the answer.
 fn silent_client(stage: &mut Stage, name: &str) {
     let seen = match stage.try_client() {
         None => "connection refused".into(),
@@ -427,33 +439,33 @@ fn silent_client(stage: &mut Stage, name: &str) {
             client.read_to_end()
         }
     };
-    stage.saw(name, seen);
+    stage.record(name, seen);
 }
 
-/// Read what the server answers, close, and let the server finish.
-fn hear_out(mut stage: Stage, name: &str, mut client: Peer) -> Outcome {
+/// Read the server's answer, close, and let the server finish.
+fn read_answer_and_finish(mut stage: Stage, name: &str, mut client: Peer) -> Outcome {
     let reply = client.read_to_end();
-    stage.saw(name, reply);
+    stage.record(name, reply);
     drop(client);
     finish(stage)
 }
 
-/// The two that serve one client end by themselves.
+/// Stop a server that loops; the servers for one client end by themselves.
 fn finish(stage: Stage) -> Outcome {
-    let lasting = LASTING.contains(&stage.subject.program);
-    if lasting { stage.stop() } else { stage.end() }
+    let looping = LOOPING.contains(&stage.subject.program);
+    if looping { stage.stop() } else { stage.end() }
 }
 
 fn port_in_use(mut stage: Stage) -> Outcome {
-    // bound, and not listening: a server that goes on regardless gets no client
+    // a server that goes on without its port gets no client
     let _taken = stage.listen();
-    on_port(stage).cut_short()
+    start_on_port(stage).kill_when_settled()
 }
 
-/// A client that speaks, and half-closes if it has nothing to say.
+/// A client that sends a message; if the message is empty, it half-closes.
 fn sends(mut stage: Stage, bytes: &[u8]) -> Outcome {
     stage.serve();
-    let seen = stage.while_it_stands_still(|stage| {
+    let seen = stage.while_stopped(|stage| {
         let mut client = stage.try_client()?;
         client.send(bytes);
         if bytes.is_empty() {
@@ -462,9 +474,9 @@ fn sends(mut stage: Stage, bytes: &[u8]) -> Outcome {
         Some(client)
     });
     match seen {
-        Some(client) => hear_out(stage, "client", client),
+        Some(client) => read_answer_and_finish(stage, "client", client),
         None => {
-            stage.saw("client", "connection refused".into());
+            stage.record("client", "connection refused".into());
             finish(stage)
         }
     }
@@ -472,13 +484,13 @@ fn sends(mut stage: Stage, bytes: &[u8]) -> Outcome {
 
 fn half_closes(mut stage: Stage) -> Outcome {
     stage.serve();
-    let client = stage.while_it_stands_still(|stage| {
+    let client = stage.while_stopped(|stage| {
         let mut client = stage.client();
         client.send(b"no newline");
         client.half_close();
         client
     });
-    hear_out(stage, "client", client)
+    read_answer_and_finish(stage, "client", client)
 }
 
 fn sends_pieces(mut stage: Stage) -> Outcome {
@@ -486,17 +498,17 @@ fn sends_pieces(mut stage: Stage) -> Outcome {
     let mut client = stage.client();
     client.send(b"hel");
     if stage.subject.program == "server/fork" {
-        // what has come is the message: only when it is answered may the rest come
+        // this server takes the first piece for the whole message: send the rest after its answer
         let answer = client.receive(18);
-        stage.saw("client, of the first piece", answer);
-        return hear_out(stage, "client", client);
+        stage.record("client, of the first piece", answer);
+        return read_answer_and_finish(stage, "client", client);
     }
     for piece in ["lo, ", "world\n"] {
-        // the pause is the scenario
+        // the pause is part of the scenario
         std::thread::sleep(std::time::Duration::from_millis(150));
         client.send(piece.as_bytes());
     }
-    hear_out(stage, "client", client)
+    read_answer_and_finish(stage, "client", client)
 }
 
 fn resets(mut stage: Stage) -> Outcome {
@@ -504,19 +516,19 @@ fn resets(mut stage: Stage) -> Outcome {
     stage.client().reset();
     let mut client = stage.client();
     client.send(b"hello\n");
-    hear_out(stage, "second client", client)
+    read_answer_and_finish(stage, "second client", client)
 }
 
-/// A client that is gone before the server accepts it, then one that stays.
-fn vanishes(mut stage: Stage) -> Outcome {
+/// One client resets before the server accepts it, then another client is served.
+fn resets_before_accept(mut stage: Stage) -> Outcome {
     stage.serve();
-    stage.while_it_stands_still(|stage| stage.client().reset());
-    if !LASTING.contains(&stage.subject.program) {
+    stage.while_stopped(|stage| stage.client().reset());
+    if !LOOPING.contains(&stage.subject.program) {
         return stage.end();
     }
     let mut client = stage.client();
     client.send(b"hello\n");
-    hear_out(stage, "second client", client)
+    read_answer_and_finish(stage, "second client", client)
 }
 
 fn three_in_turn(mut stage: Stage) -> Outcome {
@@ -529,7 +541,7 @@ fn three_clients(mut stage: Stage) -> Outcome {
         let mut client = stage.client();
         client.send(b"hello\n");
         let reply = client.read_to_end();
-        stage.saw(name, reply);
+        stage.record(name, reply);
     }
     finish(stage)
 }
@@ -547,7 +559,7 @@ fn ten_at_once(mut stage: Stage) -> Outcome {
         clients.into_iter().map(|client| client.join().expect("a client does not panic")).collect()
     });
     for reply in replies {
-        stage.saw("client", reply);
+        stage.record("client", reply);
     }
     finish(stage).in_any_order()
 }

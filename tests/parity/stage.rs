@@ -1,4 +1,4 @@
-//! Where a scenario is played: a program in one edition, its peer, and all that can be seen of both.
+//! The surroundings of a scenario: a program in one edition, its peer, and all that is observed of both.
 
 use std::fs::File;
 use std::io::{ErrorKind, Read, Write};
@@ -7,46 +7,44 @@ use std::os::unix::process::ExitStatusExt;
 use std::process::{Command, ExitStatus, Stdio};
 use std::time::{Duration, Instant};
 
-use nix::pty::openpty;
 use nix::sys::signal::{Signal, kill};
-use nix::sys::termios::{SetArg, cfmakeraw, tcgetattr, tcsetattr};
 use nix::unistd::Pid;
 use regex::bytes::Regex;
 
 use crate::subject::{Edition, Subject};
 use crate::support::{self, Running, Stream};
 
-/// How long a peer waits for bytes, and how long a program that should have ended is given.
+/// How long a peer waits for bytes, and how long the test waits for a program to end.
 const PATIENCE: Duration = Duration::from_secs(4);
 
-/// How long a server that goes on for ever is given to get from its last line into the call that it waits in.
-const REST: Duration = Duration::from_millis(300);
+/// How long an endless server may take from its last line of output to the call in which it waits.
+const SETTLE_TIME: Duration = Duration::from_millis(300);
 
-/// What becomes of stdout.
+/// Where the program's stdout goes.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Sink {
     Terminal,
     Pipe,
     /// `/dev/full`: every write fails with ENOSPC.
     Full,
-    /// A pipe that nobody reads: every write fails with EPIPE.
+    /// A pipe without a reader: every write fails with EPIPE.
     Broken,
 }
 
-/// All that was seen of a program.
+/// All that was observed of a program.
 #[derive(Default, Clone)]
 pub struct Outcome {
     pub stdout: String,
     pub stderr: String,
     pub exit: String,
-    /// A line for each peer: the bytes that it saw, and how they ended.
+    /// A line for each peer: the bytes that it received, and how the connection ended.
     pub wire: Vec<String>,
-    /// The system calls, where strace is installed.
+    /// The system calls, if strace is installed.
     pub calls: Option<Vec<String>>,
 }
 
 impl Outcome {
-    /// What one channel showed, line by line.
+    /// One channel, line by line.
     pub fn channel(&self, channel: &str) -> Vec<String> {
         let lines = |text: &str| text.lines().map(String::from).collect();
         match channel {
@@ -58,7 +56,7 @@ impl Outcome {
         }
     }
 
-    /// The same, with what a program that spins did again and again once.
+    /// Keep one copy of the lines that a spinning program repeats.
     fn without_repetitions(mut self) -> Outcome {
         for text in [&mut self.stdout, &mut self.stderr] {
             let lines = text.split('\n').map(String::from).collect();
@@ -68,7 +66,7 @@ impl Outcome {
         self
     }
 
-    /// The same, where the order of the lines is nobody's doing.
+    /// Sort the lines of stdout, if their order depends on timing.
     pub fn in_any_order(mut self) -> Outcome {
         let mut lines: Vec<&str> = self.stdout.lines().collect();
         lines.sort_unstable();
@@ -84,21 +82,21 @@ pub struct Stage {
     sink: Sink,
     trace: Option<tempfile::TempDir>,
     inject: Option<&'static str>,
-    /// What stdin is, instead of a pipe.
+    /// The file for stdin, instead of a pipe.
     stdin: Option<&'static str>,
     running: Option<Running>,
-    /// The other end of stdout, when that is a terminal.
+    /// The other end of stdout, if stdout is a terminal.
     terminal: Option<Stream>,
-    /// Whether names are resolved by the test's own name server.
+    /// Whether the program uses the test's own name server.
     resolver: bool,
-    /// Whether the server was told to reap nobody.
+    /// Whether the server runs with --no-reap.
     leaves_zombies: bool,
     wire: Vec<String>,
 }
 
 impl Stage {
     pub fn new(subject: Subject, sink: Sink, traced: bool) -> Stage {
-        let trace = traced.then(|| tempfile::tempdir().expect("a temporary folder can be made"));
+        let trace = traced.then(|| tempfile::tempdir().expect("a temporary folder can be created"));
         Stage {
             subject,
             port: support::free_port(),
@@ -114,17 +112,17 @@ impl Stage {
         }
     }
 
-    /// Make a call fail, in strace's words.
+    /// Make a call fail; the fault is in strace's syntax.
     pub fn inject(&mut self, fault: &'static str) {
         self.inject = Some(fault);
     }
 
-    /// Let stdin be this file.
+    /// Use this file as stdin.
     pub fn stdin_from(&mut self, path: &'static str) {
         self.stdin = Some(path);
     }
 
-    /// Start the program; its stdin is a pipe, if nothing else was said.
+    /// Start the program. Its stdin is a pipe, unless [`Stage::stdin_from`] was called.
     pub fn start(&mut self, arguments: &[&str]) {
         let arguments: Vec<String> = arguments.iter().map(|&argument| argument.into()).collect();
         let environment = self.line_buffered();
@@ -147,23 +145,21 @@ impl Stage {
         match self.sink {
             Sink::Pipe => command.stdout(Stdio::piped()),
             Sink::Full => {
-                command.stdout(File::options().write(true).open("/dev/full").expect("/dev/full is there"))
+                command.stdout(File::options().write(true).open("/dev/full").expect("/dev/full exists"))
             }
             Sink::Broken => command.stdout(support::broken_pipe()),
             Sink::Terminal => {
-                let pty = openpty(None, None).expect("a terminal can be made");
-                let mut raw = tcgetattr(&pty.slave).expect("a terminal has attributes");
-                cfmakeraw(&mut raw);
-                tcsetattr(&pty.slave, SetArg::TCSANOW, &raw).expect("a terminal can be made raw");
-                // EIO is a terminal's end of file
-                self.terminal = Some(Stream::new(File::from(pty.master)));
-                command.stdout(pty.slave)
+                let terminal = support::raw_terminal();
+                // at a terminal's end of file, read fails with EIO, which ends the stream, too
+                self.terminal = Some(Stream::new(File::from(terminal.master)));
+                command.stdout(terminal.slave)
             }
         };
         self.running = Some(support::start(&mut command));
     }
 
-    /// What makes C's stdout line-buffered, as Rust's is, where buffering alone would tell when SIGPIPE comes.
+    /// The environment that makes C's stdout line-buffered, as Rust's is. It is needed on a broken pipe only: there,
+    /// buffering decides when SIGPIPE comes.
     fn line_buffered(&self) -> Vec<(String, String)> {
         if self.sink != Sink::Broken || !self.subject.is_c() || self.subject.program == "server/robust" {
             return Vec::new();
@@ -175,12 +171,12 @@ impl Stage {
         let mut found: Vec<(String, String)> =
             wanted.map(|(name, value)| (name.into(), value.into())).collect();
         assert_eq!(found.len(), 2, "stdbuf preloads a library: {text}");
-        // what is preloaded comes before the sanitizers' runtime
+        // by default, the sanitizers refuse a library that is preloaded before their runtime
         found.push(("ASAN_OPTIONS".into(), "verify_asan_link_order=0".into()));
         found
     }
 
-    /// Resolve names by the test's own name server.
+    /// Use the test's own name server.
     pub fn with_our_names(&mut self) {
         self.resolver = true;
     }
@@ -197,17 +193,17 @@ impl Stage {
         let port = self.port;
         let running = self.running();
         support::wait_until("the server listens, or has ended", || {
-            listens(port) || running.try_wait().is_some()
+            support::listens(port) || running.try_wait().is_some()
         });
     }
 
-    /// Start a server that reaps nobody, and wait until it listens.
+    /// Start a server with --no-reap, and wait until it listens.
     pub fn serve_without_reaping(&mut self) {
         self.leaves_zombies = true;
         self.serve_with(&["--no-reap"]);
     }
 
-    /// Connect to the server, which may have ended.
+    /// Connect to the server; `None` if the connection is refused.
     pub fn try_client(&self) -> Option<Peer> {
         self.dialer()()
     }
@@ -217,24 +213,24 @@ impl Stage {
         self.try_client().expect("the server listens")
     }
 
-    /// What connects to the server, for as many clients at once as are wanted.
+    /// A function that connects to the server, for use in several threads.
     pub fn dialer(&self) -> impl Fn() -> Option<Peer> + Copy + use<> {
         let patience = if self.never_closes() { Duration::from_millis(300) } else { PATIENCE };
         let port = self.port;
         move || TcpStream::connect(("127.0.0.1", port)).ok().map(|stream| Peer { stream, patience })
     }
 
-    /// Whether the server leaves its clients' sockets open.
+    /// Whether the server never closes its clients' sockets.
     fn never_closes(&self) -> bool {
         self.subject.program == "server/loop"
     }
 
-    /// Listen where the program will connect to.
+    /// Listen on the port to which the program will connect.
     pub fn listen(&mut self) -> TcpListener {
         loop {
             match TcpListener::bind(("127.0.0.1", self.port)) {
                 Ok(listener) => return listener,
-                // somebody was faster
+                // another process has taken the port
                 Err(_) => self.port = support::free_port(),
             }
         }
@@ -246,26 +242,26 @@ impl Stage {
         self.start(&[&["127.0.0.1", &port], more].concat());
     }
 
-    /// Wait until the program has printed that.
+    /// Wait until the program has printed a text on its terminal.
     pub fn wait_printed(&mut self, text: &str) {
-        self.terminal.as_mut().expect("what it prints is seen").wait_for(text);
+        self.terminal.as_mut().expect("stdout is a terminal").wait_for(text);
     }
 
-    /// Type this on the program's stdin, and end it.
+    /// Write bytes to the program's stdin, and close it.
     pub fn type_in(&mut self, bytes: &[u8]) {
         let mut stdin = self.running().stdin();
-        // a program that has ended reads nothing
+        // the write fails if the program has ended
         let _ = stdin.write_all(bytes);
     }
 
-    /// Do this while the program is stopped, so that it finds all of it done: otherwise it could end before, or
-    /// after, what a client sends has come. A program that has ended stands still by itself.
-    pub fn while_it_stands_still<T>(&mut self, act: impl FnOnce(&mut Stage) -> T) -> T {
+    /// Stop the program with SIGSTOP, run `act`, and let the program continue. It then finds that all bytes of `act`
+    /// have arrived; otherwise the outcome would depend on timing. A program that has ended is not stopped.
+    pub fn while_stopped<T>(&mut self, act: impl FnOnce(&mut Stage) -> T) -> T {
         let pid = self.program().filter(|_| self.running().try_wait().is_none());
         let signal = |signal| pid.map(|pid| kill(Pid::from_raw(pid as i32), signal));
         signal(Signal::SIGSTOP);
         if let Some(pid) = pid {
-            support::wait_until("the program stands still", || {
+            support::wait_until("the program is stopped", || {
                 let table = support::processes();
                 table.iter().find(|one| one.pid == pid).is_none_or(|one| "TtZ".contains(one.state))
             });
@@ -275,8 +271,8 @@ impl Stage {
         done
     }
 
-    /// Keep what a peer saw.
-    pub fn saw(&mut self, peer: &str, what: String) {
+    /// Record what a peer received.
+    pub fn record(&mut self, peer: &str, what: String) {
         self.wire.push(format!("{peer}: {what}"));
     }
 
@@ -284,7 +280,7 @@ impl Stage {
         self.running.as_mut().expect("the program was started")
     }
 
-    /// The program's own process, which strace started if it is traced; none if it has ended.
+    /// The program's process, which is strace's child if the program is traced; `None` if it has ended.
     fn program(&mut self) -> Option<u32> {
         let traced = self.trace.is_some();
         let running = self.running();
@@ -297,10 +293,10 @@ impl Stage {
         if traced { found } else { Some(running.pid()) }
     }
 
-    /// Let a server finish what it does, end it, and gather all that was seen.
+    /// Wait until a server has no clients, end it with SIGTERM, and give all that was observed.
     pub fn stop(mut self) -> Outcome {
         let Some(pid) = self.program() else { return self.end() };
-        // the listing leaves zombies
+        // the listing never reaps
         let reaps = self.subject.edition != Edition::Listing && !self.leaves_zombies;
         let closes = !self.never_closes();
         let end = Instant::now() + PATIENCE;
@@ -311,17 +307,17 @@ impl Stage {
             busy = children.iter().any(|child| child.state != 'Z' || reaps) || closes && sockets > 1;
             std::thread::sleep(Duration::from_millis(5));
         }
-        // the server may have ended by itself, which is then what is reported
+        // if the server has ended by itself, the outcome reports that
         if self.running().try_wait().is_none() {
             let _ = kill(Pid::from_raw(pid as i32), Signal::SIGTERM);
         }
         self.end()
     }
 
-    /// Give a server that has nothing to serve time to come to rest, to spin or to end, end it, and gather all that
-    /// was seen up to there.
-    pub fn cut_short(mut self) -> Outcome {
-        let terminal = self.terminal.as_mut().expect("what it prints is seen");
+    /// For a server without clients: wait until it waits, spins or has ended; then kill it, and give all that was
+    /// observed.
+    pub fn kill_when_settled(mut self) -> Outcome {
+        let terminal = self.terminal.as_mut().expect("stdout is a terminal");
         support::wait_until("the server waits, spins or has ended", || {
             let printed = String::from_utf8_lossy(terminal.so_far()).into_owned();
             let spins = printed.matches("Connection from ").count() > 20;
@@ -329,21 +325,21 @@ impl Stage {
             let ended = self.running.as_mut().is_none_or(|running| running.try_wait().is_some());
             spins || waits || ended
         });
-        // from its last line before accept() into it
-        let end = Instant::now() + REST;
+        // it has printed its last line; let it enter accept()
+        let end = Instant::now() + SETTLE_TIME;
         while self.running().try_wait().is_none() && Instant::now() < end {
             std::thread::sleep(Duration::from_millis(5));
         }
         self.gather().without_repetitions()
     }
 
-    /// Wait until the program has ended, as one that gets no further does.
+    /// Wait until the program has ended by itself.
     pub fn wait_ended(&mut self) {
         let running = self.running();
         support::wait_until("the program ends", || running.try_wait().is_some());
     }
 
-    /// Wait until the program ends, and gather all that was seen.
+    /// Wait until the program ends, and give all that was observed.
     pub fn end(mut self) -> Outcome {
         let end = Instant::now() + PATIENCE;
         while self.running().try_wait().is_none() && Instant::now() < end {
@@ -352,7 +348,7 @@ impl Stage {
         self.gather()
     }
 
-    /// What was seen; a program that runs on is killed, so that strace can tell what it has done.
+    /// Gather all that was observed. A program that still runs is killed, so that strace writes its trace.
     fn gather(mut self) -> Outcome {
         let status = self.running().try_wait();
         if status.is_none() {
@@ -381,7 +377,7 @@ impl Stage {
         }
     }
 
-    /// Output as text, with ports by their role.
+    /// Output as text; ephemeral ports and the program's name are replaced by fixed words.
     fn readable(&self, bytes: &[u8]) -> String {
         let ports = Regex::new(r"127\.0\.0\.1:\d+").expect("a pattern");
         let lines = ports.replace_all(bytes, &b"127.0.0.1:EPHEMERAL"[..]);
@@ -393,7 +389,7 @@ impl Stage {
 
 fn describe(status: Option<ExitStatus>) -> String {
     match status {
-        None => "runs on".into(),
+        None => "still runs".into(),
         Some(status) => match (status.code(), status.signal()) {
             (Some(code), _) => format!("exit {code}"),
             (None, Some(signal)) => {
@@ -404,7 +400,7 @@ fn describe(status: Option<ExitStatus>) -> String {
     }
 }
 
-/// Bytes as C would write them.
+/// Bytes as text, with control characters and invalid UTF-8 escaped as in C.
 pub fn escape(bytes: &[u8]) -> String {
     bytes.utf8_chunks().fold(String::new(), |mut text, chunk| {
         for c in chunk.valid().chars() {
@@ -421,32 +417,21 @@ pub fn escape(bytes: &[u8]) -> String {
     })
 }
 
-/// Whether something listens on a port: the kernel's table is asked, since to connect would be to be a client.
-fn listens(port: u16) -> bool {
-    let table = std::fs::read_to_string("/proc/net/tcp").expect("/proc is there");
-    let ours = format!(":{port:04X}");
-    table.lines().any(|line| {
-        let mut fields = line.split_whitespace().skip(1);
-        let (local, _, state) = (fields.next(), fields.next(), fields.next());
-        local.is_some_and(|local| local.ends_with(&ours)) && state == Some("0A")
-    })
-}
-
-/// The other side of the connection.
+/// The test's end of a connection.
 pub struct Peer {
     stream: TcpStream,
     patience: Duration,
 }
 
 impl Peer {
-    /// Accept the program under test.
+    /// Accept a connection of the program under test.
     pub fn accept(listener: &TcpListener) -> Peer {
         let (stream, _) = listener.accept().expect("the program connects");
         Peer { stream, patience: PATIENCE }
     }
 
     pub fn send(&mut self, bytes: &[u8]) {
-        // a server that has closed does not take everything
+        // the write fails if the other side has closed
         let _ = self.stream.write_all(bytes);
     }
 
@@ -454,15 +439,15 @@ impl Peer {
         let _ = self.stream.shutdown(Shutdown::Write);
     }
 
-    /// Close so that the other side gets a reset.
+    /// Close with a reset.
     pub fn reset(self) {
         crate::support::reset(self.stream);
     }
 
-    /// Read until n bytes are there.
+    /// Read exactly n bytes.
     pub fn receive(&mut self, n: usize) -> String {
         let mut bytes = vec![0; n];
-        self.stream.set_read_timeout(Some(self.patience)).expect("a deadline can be set");
+        self.stream.set_read_timeout(Some(self.patience)).expect("a timeout can be set");
         match self.stream.read_exact(&mut bytes) {
             Ok(()) => format!("{n} bytes \"{}\"", escape(&bytes)),
             Err(error) => format!("not {n} bytes: {}", error.kind()),
@@ -471,7 +456,7 @@ impl Peer {
 
     /// Read until the other side closes.
     pub fn read_to_end(&mut self) -> String {
-        self.stream.set_read_timeout(Some(self.patience)).expect("a deadline can be set");
+        self.stream.set_read_timeout(Some(self.patience)).expect("a timeout can be set");
         let mut bytes = Vec::new();
         let end = match self.stream.read_to_end(&mut bytes) {
             Ok(_) => "end of file".to_string(),

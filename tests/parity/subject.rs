@@ -1,5 +1,5 @@
-//! The editions of a program that are compared: the Rust, its C twin (also with sanitizers), and the listing of the
-//! tutorial.
+//! The editions of a program that are compared: the Rust, its C twin (with and without sanitizers), and the tutorial's
+//! listing.
 
 use std::path::PathBuf;
 use std::process::Command;
@@ -7,7 +7,7 @@ use std::process::Command;
 use crate::support;
 pub use crate::support::listings::{Listings, PROGRAMS};
 
-/// The tutorial's programs, and the one with its mistakes mended.
+/// The tutorial's programs, and `server/robust`.
 pub const ALL: [&str; 11] = {
     let mut all = ["server/robust"; 11];
     let mut i = 0;
@@ -27,7 +27,7 @@ pub enum Edition {
 }
 
 impl Edition {
-    /// What a column is called.
+    /// The title of its column.
     pub fn title(self) -> &'static str {
         match self {
             Edition::Rust => "Rust",
@@ -55,7 +55,7 @@ impl Subject {
         Subject { edition: Edition::Twin, program, file: support::twin(program) }
     }
 
-    /// None: the tutorial has no such program.
+    /// The listing, or `None` if the tutorial has no such program.
     pub fn listing(listings: &Listings, program: &'static str) -> Option<Subject> {
         let file = PROGRAMS.contains(&program).then(|| listings.file(program))?;
         Some(Subject { edition: Edition::Listing, program, file })
@@ -65,12 +65,12 @@ impl Subject {
         Subject { edition: Edition::Sanitized, program, file: support::sanitized_twin(program) }
     }
 
-    /// Whether it is C, with C's buffering.
+    /// Whether the program is C, with stdio's buffering.
     pub fn is_c(&self) -> bool {
         self.edition != Edition::Rust
     }
 
-    /// How its messages call it.
+    /// Its name in its own messages.
     pub fn name(&self) -> String {
         match self.edition {
             Edition::Rust => format!("prise {}", self.program.replace('/', " ")),
@@ -78,7 +78,7 @@ impl Subject {
         }
     }
 
-    /// The command to run, given what the Rust would be given, behind `tracer` if that is not empty.
+    /// The command that runs it. `arguments` are the Rust's arguments; `tracer` comes before the program.
     pub fn command(&self, arguments: &[String], port: u16, tracer: &[String]) -> Command {
         let mut words = tracer.to_vec();
         words.push(self.file.display().to_string());
@@ -88,13 +88,14 @@ impl Subject {
         words.extend(self.arguments(arguments));
         let mut command = Command::new(&words[0]);
         command.args(&words[1..]);
-        // a listing takes none of them; what it connects to is in its environment
+        // a compiled listing takes no arguments: it reads its host and port from the environment
         command.env("PRISE_HOST", arguments.first().map_or("www.google.com", String::as_str));
         command.env("PRISE_PORT", port.to_string());
         command
     }
 
-    /// What this edition takes of them: the C twins by their place, a listing nothing, but for message.
+    /// The arguments that this edition takes. The C twins have positional arguments, so option names are removed. A
+    /// listing takes none, except message.
     fn arguments(&self, arguments: &[String]) -> Vec<String> {
         let named = |word: &&String| !["--port", "--backlog", "--host"].contains(&word.as_str());
         let arguments = arguments.iter();

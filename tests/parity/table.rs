@@ -1,4 +1,4 @@
-//! `make compare`: the comparison for people.
+//! The tables that `make compare` prints.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::process::ExitCode;
@@ -13,22 +13,22 @@ use crate::subject::{ALL, PROGRAMS, Subject};
 use crate::support::columns;
 use crate::trace::NORMALISED;
 
-/// The program that `--table` asks for: none asks for the whole table.
+/// The program after `--table`, empty for all tables; `None` without `--table`.
 pub fn asked_for() -> Option<String> {
     let mut arguments = std::env::args().skip(1);
     (arguments.next()? == "--table").then(|| arguments.next().unwrap_or_default())
 }
 
-/// Print the tables, or the scenarios of one program, or one of them side by side.
+/// Print the tables, or a program's scenarios, or the editions side by side in one scenario.
 pub fn print(comparison: &Comparison, program: &str) -> ExitCode {
     let scenario = std::env::var("SCENARIO").unwrap_or_default();
     if program.is_empty() && scenario.is_empty() {
-        return whole(comparison);
+        return print_tables(comparison);
     }
     let Some(program) =
         ALL.iter().find(|known| known.split('/').any(|part| part == program) || **known == program)
     else {
-        eprintln!("there is no program {program:?}; PROGRAM= takes {}", ALL.join(", "));
+        eprintln!("there is no program {program:?}; PROGRAM= can be {}", ALL.join(", "));
         return ExitCode::from(2);
     };
     if scenario.is_empty() {
@@ -38,7 +38,7 @@ pub fn print(comparison: &Comparison, program: &str) -> ExitCode {
         Some(scenario) => side_by_side(comparison, program, scenario),
         None => {
             eprintln!(
-                "{program} has no scenario {scenario:?} that can be played here; it has\n{}",
+                "{program} has no scenario {scenario:?} that can run here; its scenarios are\n{}",
                 listed(comparison, program)
             );
             ExitCode::from(2)
@@ -60,11 +60,13 @@ fn listed(comparison: &Comparison, program: &str) -> String {
 
 fn scenarios(comparison: &Comparison, program: &str) -> ExitCode {
     println!("The scenarios of {program}:\n\n{}", listed(comparison, program));
-    println!("make compare PROGRAM={program} SCENARIO=NAME shows all that is seen of one.");
+    println!(
+        "make compare PROGRAM={program} SCENARIO=NAME shows all editions in one scenario, side by side."
+    );
     ExitCode::SUCCESS
 }
 
-/// What a channel showed over all scenarios.
+/// The differences of one channel over all scenarios.
 #[derive(Default)]
 struct Cell {
     rows: BTreeSet<String>,
@@ -72,7 +74,7 @@ struct Cell {
     unexplained: Vec<String>,
 }
 
-/// The cells of a table, by program and channel: where there is none, all scenarios are the same.
+/// The cells of a table, by program and channel. Without a cell, the channel is equal in every scenario.
 type Cells = BTreeMap<(&'static str, &'static str), Cell>;
 
 /// A table of `make compare`.
@@ -93,7 +95,7 @@ const TABLES: [Table; 4] = [
     Table {
         between: Between::TwinAndRust,
         about: About::CommandLine,
-        title: "The command line and the options, of which the listings have none: the C twin and the Rust",
+        title: "The C twin and the Rust: the command line and the options, which the listings do not have",
         programs: &ALL,
     },
     Table {
@@ -110,10 +112,10 @@ const TABLES: [Table; 4] = [
     },
 ];
 
-fn whole(comparison: &Comparison) -> ExitCode {
+fn print_tables(comparison: &Comparison) -> ExitCode {
     println!("{NORMALISED}");
     if comparison.listings.is_none() {
-        println!("\nTUTORIAL=FILE compares with the tutorial's listings too.");
+        println!("\nWith TUTORIAL=FILE, the tutorial's listings are compared, too.");
     }
     let played = play_all(comparison);
     let mut unexplained = Vec::new();
@@ -135,13 +137,15 @@ fn whole(comparison: &Comparison) -> ExitCode {
         aligned(&lines);
         let all = (lines.len() - 1) * CHANNELS.len();
         if table.about == About::Behaviour {
-            println!("\n{} of {all} cells are the same in every scenario.", all - cells.len());
+            println!("\n{} of {all} cells are equal in every scenario.", all - cells.len());
         }
         unexplained.extend(cells.values_mut().flat_map(|cell| std::mem::take(&mut cell.unexplained)));
     }
-    println!("\n=  the same in every scenario; otherwise the rows of docs/differences.md that say why");
+    println!(
+        "\n=  equal in every scenario; otherwise the rows of docs/differences.md that explain the difference"
+    );
     if let Some(listings) = &comparison.listings {
-        println!("\nThe share of the listing's calls and texts that stand in the same order\n");
+        println!("\nThe share of the listing's calls and texts that our sources have in the same order\n");
         let line =
             |name: &str, [c, rust]: [f64; 2]| vec![name.into(), format!("{c:.2}"), format!("{rust:.2}")];
         let mut lines = vec![["program", "C twin", "Rust"].map(String::from).to_vec()];
@@ -152,7 +156,7 @@ fn whole(comparison: &Comparison) -> ExitCode {
     if unexplained.is_empty() {
         return ExitCode::SUCCESS;
     }
-    println!("\n!  differences that docs/differences.md does not name:\n\n{}", unexplained.join("\n"));
+    println!("\n!  differences that docs/differences.md does not explain:\n\n{}", unexplained.join("\n"));
     ExitCode::FAILURE
 }
 
@@ -165,7 +169,7 @@ fn aligned(lines: &[Vec<String>]) {
     }
 }
 
-/// What was seen of a program in a scenario.
+/// The outcomes of a program in a scenario.
 struct Played {
     program: &'static str,
     scenario: &'static Scenario,
@@ -187,7 +191,7 @@ fn play_all(comparison: &Comparison) -> Vec<Played> {
     played.collect()
 }
 
-/// The cells of a table; nothing where there is nothing to compare with.
+/// The cells of a table; `None` if it needs the listings and TUTORIAL is not set.
 fn cells(comparison: &Comparison, table: &Table, played: &[Played]) -> Option<Cells> {
     if comparison.listings.is_none() && table.between != Between::TwinAndRust {
         return None;
@@ -220,7 +224,7 @@ fn show(cell: Option<&Cell>, comparison: &Comparison, channel: &str) -> String {
     }
 }
 
-/// All that is seen of one program in one scenario, an edition a column.
+/// Print all that is observed of one program in one scenario, with one column per edition.
 fn side_by_side(comparison: &Comparison, program: &'static str, scenario: &Scenario) -> ExitCode {
     let listing = comparison.listing(program, scenario);
     let editions = listing.into_iter().chain([Subject::twin(program), Subject::rust(program)]);

@@ -1,7 +1,5 @@
-//! System calls, as strace tells them, in a form that can be compared.
-//!
-//! Every call that a program makes after its runtime has started is kept. [`NORMALISED`] says what is told in another
-//! form, and what is left out.
+//! Reads strace's traces into a form that can be compared: all calls that a program makes after the start of its
+//! runtime. [`NORMALISED`] describes what is left out and what is rewritten.
 
 use std::collections::{BTreeMap, HashMap, HashSet};
 use std::fs;
@@ -12,29 +10,30 @@ use regex::Regex;
 
 use crate::subject::{Edition, Subject};
 
-/// What the table says of its calls, above it.
+/// The explanation that is printed above the tables.
 pub const NORMALISED: &str = "\
-Calls are traced with strace, all of them, from main on: what the loader, the C library's start and Rust's runtime do
-before it is left out. So are memory (brk, mmap, …), what the resolver opens and asks, and what goes through stdio on
-descriptors 0 to 2, whose bytes the first columns compare. Descriptors have the names of the variables that hold them,
-ports those of their role. clone is told as fork. A call that a SIGCHLD interrupts and restarts is told once, and what
-the handler reaps at the end, a line a child. A program that never ends is ended where it waits, or has begun to spin;
-rows that come again and again are told once. On a pipe that nobody reads, C's stdout is line-buffered too (stdbuf -oL):
-otherwise buffering alone tells when SIGPIPE comes.
-Of server robust a wait and the readings after it are told as one read, and a close just before the end as none.";
+strace records all system calls from main on. The calls of the loader, of the C library's start and of Rust's runtime
+before main are left out. Also left out: memory (brk, mmap, …), the resolver's files and queries, and stdio on
+descriptors 0 to 2, whose bytes the first columns compare. Descriptors are shown by the names of their variables,
+ports by their role, and clone as fork. A call that SIGCHLD interrupts and the kernel restarts is shown once; the
+children that the handler reaps are shown at the end, one line each. A program that never ends is killed when it waits
+or spins; repeated rows are shown once. On a pipe without a reader, C's stdout is line-buffered, too (stdbuf -oL),
+because buffering decides when SIGPIPE comes.
+For server robust, a poll and the reads after it are shown as one read, and a close just before the exit is not shown.";
 
-/// What stands before a command to trace it into the files that begin with `trace`, and to make a call fail.
+/// The words before a command that make strace trace it into files that begin with `trace`, inject a fault, and set the
+/// command's environment.
 pub fn strace(trace: &Path, inject: Option<&str>, environment: &[(String, String)]) -> Vec<String> {
     let trace = trace.display().to_string();
     let mut words: Vec<String> =
         ["strace", "-ff", "-qq", "-s", "400", "-o", &trace].map(String::from).into_iter().collect();
-    // strace itself is to do without it
+    // -E sets a variable for the command only, not for strace
     words.extend(environment.iter().flat_map(|(name, value)| ["-E".into(), format!("{name}={value}")]));
     words.extend(inject.iter().flat_map(|fault| ["-e".into(), format!("inject={fault}")]));
     words
 }
 
-/// What the loader and the C library call before main.
+/// The calls of the loader and the C library before main.
 const LOADER: &[&str] = &[
     "access",
     "arch_prctl",
@@ -59,7 +58,7 @@ const LOADER: &[&str] = &[
     "set_tid_address",
 ];
 
-/// What the C library, the resolver and Rust's runtime call for themselves later on.
+/// The internal calls of the C library, the resolver and Rust's runtime after main has begun.
 const LIBRARY: &[&str] = &[
     "access",
     "brk",
@@ -98,10 +97,10 @@ pub fn read(trace: &Path, port: u16, subject: &Subject) -> Vec<String> {
             fs::read_to_string(&path).expect("a trace is text"),
         );
     }
-    // a child's trace begins after its fork, the program's with its exec
+    // the program's trace begins with execve, the traces of its children do not
     let root = processes.iter().find(|(_, text)| text.starts_with("execve("));
     let root = *root.expect("the program was traced").0;
-    let whole = processes.remove(&root).expect("it is there");
+    let whole = processes.remove(&root).expect("the map has the root");
     let robust = subject.program == "server/robust";
     let mut program = Process::new(port, robust, Names::new());
     let forked: HashMap<u32, Names> = program.read(&from_main(&whole, subject)).into_iter().collect();
@@ -113,7 +112,7 @@ pub fn read(trace: &Path, port: u16, subject: &Subject) -> Vec<String> {
         child.read(&text.lines().collect::<Vec<_>>());
         children.push(child.finish("    "));
     }
-    // which of two children at once ends first is nobody's doing
+    // the order in which concurrent children end depends on timing
     children.sort();
     for child in children {
         parent.push("child:".into());
@@ -122,11 +121,11 @@ pub fn read(trace: &Path, port: u16, subject: &Subject) -> Vec<String> {
     parent
 }
 
-/// The lines of a trace from the program's first step on.
+/// The lines of a trace from main on.
 fn from_main<'a>(trace: &'a str, subject: &Subject) -> Vec<&'a str> {
     let lines: Vec<&str> = trace.lines().collect();
     let name = |line: &&str| line.split('(').next().unwrap_or_default().to_string();
-    // the last thing that happens before main: src/runtime.rs, c/runtime.h
+    // the last call before main: see src/runtime.rs and c/runtime.h
     let last = match (subject.edition, subject.program) {
         (_, "server/robust") => Some("rt_sigaction(SIGXFSZ, {"),
         (Edition::Rust, _) => Some("rt_sigaction(SIGPIPE, {sa_handler=SIG_DFL"),
@@ -139,7 +138,7 @@ fn from_main<'a>(trace: &'a str, subject: &Subject) -> Vec<&'a str> {
     lines[first.unwrap_or(lines.len())..].to_vec()
 }
 
-/// Rows that come again and again, once: a server that spins does so any number of times.
+/// Keep one copy of rows that repeat at least four times: a spinning server repeats them any number of times.
 pub fn without_repetitions(rows: Vec<String>) -> Vec<String> {
     let mut kept: Vec<String> = Vec::new();
     let mut rest = rows.as_slice();
@@ -157,19 +156,19 @@ pub fn without_repetitions(rows: Vec<String>) -> Vec<String> {
         kept.extend_from_slice(&rest[..n]);
         kept.push("… again and again".into());
         let more = &rest[rounds * n..];
-        // the last round may have been cut short, in the midst of a row
+        // the kill may cut the last round short, even within a row
         let cut = more.len() <= n && more.iter().zip(&rest[..n]).all(|(one, whole)| whole.starts_with(one));
         rest = if cut { &[] } else { more };
     }
     kept
 }
 
-/// What a process calls its descriptors.
+/// The names of a process's descriptors, by number.
 type Names = HashMap<String, &'static str>;
 
 struct Process {
     names: Names,
-    /// Descriptors that the C library has opened.
+    /// The descriptors that the C library has opened.
     library: HashSet<String>,
     port: u16,
     robust: bool,
@@ -201,7 +200,7 @@ impl Process {
         Process { names, library: HashSet::new(), port, robust, lines: Vec::new(), reaped: 0 }
     }
 
-    /// Take in a trace; gives the children, and the descriptors that they start with.
+    /// Read a trace. Gives the forked children with the names of the descriptors that they inherit.
     fn read(&mut self, lines: &[&str]) -> Vec<(u32, Names)> {
         let mut forked = Vec::new();
         for line in lines {
@@ -210,7 +209,7 @@ impl Process {
             let error = parts.get(4).map(|error| error.as_str());
             let result = error.unwrap_or(value);
             match name {
-                // restarted after a SIGCHLD
+                // interrupted by SIGCHLD; its restart follows
                 _ if value == "?" && name != "exit_group" => {}
                 "clone" | "clone3" | "fork" | "vfork" => {
                     self.push("fork", "", "", error.unwrap_or("child"));
@@ -219,7 +218,7 @@ impl Process {
                 "wait4" | "waitid" => self.reaped += usize::from(error.is_none() && value != "0"),
                 "rt_sigreturn" => {}
                 "exit_group" => self.push("_exit", "", arguments, ""),
-                // dup: perror's own way to stderr
+                // dup: perror writes to a copy of stderr
                 "openat" | "open" | "dup" => drop(self.library.insert(value.into())),
                 "socket" if arguments.starts_with("AF_INET, SOCK_STREAM, ") => {
                     self.push("socket", "", arguments, error.unwrap_or("socket_desc"));
@@ -230,7 +229,7 @@ impl Process {
                 "socket" => drop(self.library.insert(value.into())),
                 "rt_sigaction" => {
                     let action = ACTION.captures(arguments).map(|action| match &action[2] {
-                        // flags are for handlers
+                        // without a handler, the flags have no effect
                         disposition @ ("SIG_IGN" | "SIG_DFL") => format!("{}, {disposition}", &action[1]),
                         _ => format!("{}, handler, {}", &action[1], action[3].replace("SA_RESTORER|", "")),
                     });
@@ -247,7 +246,7 @@ impl Process {
         forked
     }
 
-    /// A call whose first argument is a descriptor, and not one of stdio or of the C library.
+    /// Add a call whose first argument is a descriptor, unless that is one of stdio or of the C library.
     fn on_descriptor(&mut self, name: &str, arguments: &str, value: &str, error: Option<&str>) {
         let number = arguments.trim_start_matches("[{fd=").split([',', '}']).next().unwrap_or_default();
         if self.library.contains(number) || ["0", "1", "2"].contains(&number) {
@@ -258,7 +257,7 @@ impl Process {
         }
         let fd = self.names.get(number).map_or(number, |name| name).to_string();
         let rest = arguments.split_once(", ").map_or("", |(_, rest)| rest);
-        // of a call that filled in nothing strace shows where that would have gone
+        // if a call has filled in no bytes, strace shows the address of its buffer
         let rest = POINTER.replace_all(rest, "buffer");
         let rest = rest.as_ref();
         let result = error.unwrap_or(value);
@@ -270,7 +269,7 @@ impl Process {
                     self.names.insert(value.into(), "new_socket");
                 }
             }
-            // std looks whether what it closes is open
+            // Rust's std checks that a descriptor is open before it closes it
             "fcntl" if self.robust && rest == "F_GETFD" => {}
             "close" => {
                 self.push("close", &fd, "", result);
@@ -286,8 +285,8 @@ impl Process {
         }
     }
 
-    /// `{sa_family=AF_INET, sin_port=htons(40000), sin_addr=inet_addr("127.0.0.1")}, 16` in short, with
-    /// the port by its role.
+    /// Shorten `{sa_family=AF_INET, sin_port=htons(40000), sin_addr=inet_addr("127.0.0.1")}, 16`, and name the port by
+    /// its role.
     fn addresses(&self, text: &str) -> String {
         let role = |parts: &regex::Captures| {
             let port = if parts[2] == self.port.to_string() { "PORT" } else { "EPHEMERAL" };
@@ -299,26 +298,27 @@ impl Process {
     fn push(&mut self, name: &str, fd: &str, arguments: &str, result: &str) {
         let call =
             Call { name: name.into(), fd: fd.into(), arguments: arguments.into(), result: result.into() };
-        if !(self.robust && self.joins(&call)) {
+        if !(self.robust && self.merge_into_last(&call)) {
             self.lines.push(call);
         }
     }
 
-    /// Bytes come in as many pieces as they please: what waits for and reads them is one reading.
-    fn joins(&mut self, call: &Call) -> bool {
+    /// Merge a poll or read with the one before: the number of pieces in which bytes arrive depends on timing. Gives
+    /// whether the call was merged.
+    fn merge_into_last(&mut self, call: &Call) -> bool {
         let Some(last) = self.lines.last_mut() else { return false };
         let waiting = last.name == "poll" && !last.fd.is_empty();
         if call.fd != last.fd || !(waiting || last.name == "read") {
             return false;
         }
         match (last.result.parse::<u64>(), call.result.parse::<u64>()) {
-            // a wait for more, which came
+            // a poll for more bytes, which have arrived
             (Ok(1..), Ok(1..)) if call.name == "poll" => true,
             (Ok(n @ 1..), Ok(more @ 1..)) if call.name == "read" && last.name == "read" => {
                 last.result = (n + more).to_string();
                 true
             }
-            // a wait, and what it brought
+            // a poll, and the read after it
             (Ok(1), _) if last.name == "poll" && call.name == "read" => {
                 last.name = call.name.clone();
                 last.result = call.result.clone();
@@ -329,7 +329,7 @@ impl Process {
     }
 
     fn finish(mut self, indent: &str) -> Vec<String> {
-        // the end of a process closes what it has open: to close it just before is to do the same
+        // exit closes all descriptors, so a close just before it makes no difference
         if self.robust
             && let Some(end) = self.lines.pop_if(|call| call.name == "_exit")
         {

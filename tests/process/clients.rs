@@ -1,20 +1,20 @@
-//! As many clients as there are, and as rude as they come.
+//! Many clients, and clients that misbehave: they reset, never close, never stop sending.
 
 use std::io::Write;
 
 use nix::sys::signal::Signal;
 
-use crate::fixture::{Kind, REPLY, Server, accepted, assert_served, finish, reset};
+use crate::fixture::{Kind, REPLY, Server, accepted, assert_served, exchange, reset};
 use crate::support::{connect, read_to_end, wait_until};
 
 both!(
     survives_a_client_that_resets_instead_of_sending,
     survives_a_client_that_resets_after_its_message,
-    survives_a_client_that_vanishes_before_accept,
+    survives_a_client_that_resets_before_accept,
     ends_the_child_of_a_client_that_never_closes,
     ends_the_child_of_a_client_that_never_stops_sending,
-    serves_500_clients_held_at_the_same_time,
-    serves_through_the_shortest_and_the_longest_backlog,
+    serves_500_clients_connected_at_the_same_time,
+    serves_with_the_shortest_and_the_longest_backlog,
 );
 
 fn survives_a_client_that_resets_instead_of_sending(kind: Kind) {
@@ -23,8 +23,8 @@ fn survives_a_client_that_resets_instead_of_sending(kind: Kind) {
     server.wait_children(1);
     reset(client);
     server.wait_children(0);
-    let said = "ERROR reading from socket: Connection reset by peer\n";
-    wait_until("the child says why", || server.running.stderr() == said);
+    let expected = "ERROR reading from socket: Connection reset by peer\n";
+    wait_until("the child prints the error", || server.running.stderr() == expected);
     assert_served(server.port);
     let log = server.end_log();
     assert_eq!(log.matches("Message from client").count(), 1, "{log}");
@@ -41,15 +41,15 @@ fn survives_a_client_that_resets_after_its_message(kind: Kind) {
     server.wait_children(0);
 }
 
-fn survives_a_client_that_vanishes_before_accept(kind: Kind) {
+fn survives_a_client_that_resets_before_accept(kind: Kind) {
     let mut server = Server::start_with(kind, &["--backlog", "8"]);
     server.running.signal(Signal::SIGSTOP);
     let silent = connect(server.port);
-    let mut hasty = connect(server.port);
-    hasty.write_all(b"hasty\n").unwrap();
-    let lines = [accepted(&silent), accepted(&hasty)];
+    let mut talking = connect(server.port);
+    talking.write_all(b"talking\n").unwrap();
+    let lines = [accepted(&silent), accepted(&talking)];
     reset(silent);
-    reset(hasty);
+    reset(talking);
     server.running.signal(Signal::SIGCONT);
     for line in lines {
         server.running.wait_stdout(&line);
@@ -58,7 +58,7 @@ fn survives_a_client_that_vanishes_before_accept(kind: Kind) {
     assert_served(server.port);
     server.wait_children(0);
     let (_, stderr) = server.end();
-    // the hasty one's message may have been read before its reset came
+    // a child may have read the second client's message before its reset arrived
     let (reading, writing) = stderr.lines().partition::<Vec<_>, _>(|line| line.starts_with("ERROR reading"));
     assert_eq!(reading, ["ERROR reading from socket: Connection reset by peer"], "{stderr}");
     assert!(writing.iter().all(|line| line.starts_with("ERROR writing to socket: ")), "{stderr}");
@@ -71,7 +71,7 @@ fn ends_the_child_of_a_client_that_never_closes(kind: Kind) {
     let (reply, end) = read_to_end(&mut client);
     end.expect("the end of file");
     assert_eq!(reply, REPLY);
-    // the client still holds its half of the connection
+    // the client has not closed its end of the connection
     server.wait_children(0);
     drop(client);
 }
@@ -84,21 +84,21 @@ fn ends_the_child_of_a_client_that_never_stops_sending(kind: Kind) {
     assert_served(server.port);
 }
 
-fn serves_500_clients_held_at_the_same_time(kind: Kind) {
+fn serves_500_clients_connected_at_the_same_time(kind: Kind) {
     let server = Server::start_with(kind, &["--backlog", "128"]);
     let mut clients = Vec::new();
     for held in (50..=500).step_by(50) {
-        // no more at a time than the backlog holds: the kernel turns the others away
+        // no more at a time than the backlog holds: beyond that, connections may be lost or delayed
         clients.extend((0..50).map(|_| connect(server.port)));
         server.wait_children(held);
     }
     for client in clients {
-        assert_eq!(finish(client, b"hello\n"), REPLY);
+        assert_eq!(exchange(client, b"hello\n"), REPLY);
     }
     server.wait_children(0);
 }
 
-fn serves_through_the_shortest_and_the_longest_backlog(kind: Kind) {
+fn serves_with_the_shortest_and_the_longest_backlog(kind: Kind) {
     for backlog in ["0", "2147483647"] {
         let server = Server::start_with(kind, &["--backlog", backlog]);
         (0..20).for_each(|_| assert_served(server.port));

@@ -1,5 +1,5 @@
-//! No descriptor, no process to be had: the server says so, waits without spinning, and goes on as soon
-//! as there are some.
+//! The server runs out of descriptors or processes: it logs this, waits without spinning, and goes on as soon as it
+//! can.
 
 use std::fs;
 use std::io::Write;
@@ -8,20 +8,22 @@ use std::os::unix::process::CommandExt;
 use std::process::Command;
 use std::time::{Duration, Instant};
 
-use crate::fixture::{Kind, REPLY, Server, am_root, assert_served, finish};
+use crate::fixture::{Kind, REPLY, Server, am_root, assert_served, exchange};
 use crate::strace::{Follow, Strace, can_attach};
-use crate::support::{connect, descriptors, has, read_to_end, wait_until};
+use crate::support::{
+    connect, copy_program, cpu_ticks, descriptors, has, read_to_end, set_limit, wait_until,
+};
 
 both!(
-    backs_off_while_accept_fails_and_then_goes_on,
+    waits_between_failed_accepts_and_then_goes_on,
     survives_running_out_of_descriptors,
     survives_running_out_of_processes,
 );
 
-/// Less than the server's pause of 100 ms between two attempts, for timers that are early.
+/// The server waits 100 ms between two attempts; the test allows timers to be 5 ms early.
 const PAUSE: Duration = Duration::from_millis(95);
 
-fn backs_off_while_accept_fails_and_then_goes_on(kind: Kind) {
+fn waits_between_failed_accepts_and_then_goes_on(kind: Kind) {
     if !can_attach() {
         return;
     }
@@ -31,24 +33,16 @@ fn backs_off_while_accept_fails_and_then_goes_on(kind: Kind) {
     wait_until("accept fails", || strace.injected() > 0);
     let waiting = connect(server.port);
     let (begin, first) = (Instant::now(), strace.injected());
-    wait_until("accept fails 15 times more", || strace.injected() >= first + 15);
-    // there may be more than 15 by now, each after its pause; the first pause had begun before
+    wait_until("accept fails 15 more times", || strace.injected() >= first + 15);
+    // the first of these pauses began before `begin`: count 14
     assert!(begin.elapsed() >= 14 * PAUSE, "15 attempts within {:?}", begin.elapsed());
     let ticks = cpu_ticks(server.pid()) - before.1;
     assert!(ticks < 30, "{ticks} ticks of CPU, of 10 ms each, in {:?}", begin.elapsed());
     strace.detach();
-    assert_eq!(finish(waiting, b"hello\n"), REPLY);
+    assert_eq!(exchange(waiting, b"hello\n"), REPLY);
     server.assert_well(before.0);
     let stderr = server.running.stderr();
     assert!(stderr.lines().all(|line| line == "ERROR on accept: Too many open files"), "{stderr}");
-}
-
-/// The CPU time that a process has used, in clock ticks: fields 14 and 15 of /proc/PID/stat.
-fn cpu_ticks(pid: u32) -> u64 {
-    let stat = fs::read_to_string(format!("/proc/{pid}/stat")).expect("the process is there");
-    let after_name = stat.rsplit_once(')').expect("the name is in parentheses").1;
-    let ticks = after_name.split_whitespace().skip(11).take(2);
-    ticks.map(|field| field.parse::<u64>().expect("a number of ticks")).sum()
 }
 
 fn survives_running_out_of_descriptors(kind: Kind) {
@@ -57,13 +51,13 @@ fn survives_running_out_of_descriptors(kind: Kind) {
     }
     let mut server = Server::start(kind);
     let held = descriptors(server.pid());
-    prlimit(&mut Command::new("prlimit"), server.pid(), "--nofile=3:");
-    // Linux gave the accept that is waiting its descriptor before that
+    set_limit(&mut Command::new("prlimit"), server.pid(), "--nofile=3:");
+    // on Linux, the accept() that already waits has reserved its descriptor before the limit changed
     assert_served(server.port);
     let waiting = connect(server.port);
     wait_until("accept fails", || server.running.stderr().contains("ERROR on accept: Too many open files\n"));
-    prlimit(&mut Command::new("prlimit"), server.pid(), "--nofile=64:");
-    assert_eq!(finish(waiting, b"hello\n"), REPLY);
+    set_limit(&mut Command::new("prlimit"), server.pid(), "--nofile=64:");
+    assert_eq!(exchange(waiting, b"hello\n"), REPLY);
     server.assert_well(held);
 }
 
@@ -71,18 +65,16 @@ fn survives_running_out_of_processes(kind: Kind) {
     if !has("prlimit", "util-linux") {
         return;
     }
-    // root may always fork: the server runs as another user, from where that user can read it
+    // root may always fork, so run the server as another user, from a folder that this user can read
     let folder = tempfile::Builder::new().permissions(fs::Permissions::from_mode(0o755)).tempdir().unwrap();
     let mut argv = kind.argv();
     let copy = folder.path().join("program");
-    // by a process of its own: a descriptor that is open for writing here, and that another test
-    // happens to fork, would make it a busy text file
-    assert!(Command::new("cp").arg(&argv[0]).arg(&copy).status().expect("cp runs").success());
+    copy_program(&argv[0], &copy);
     argv[0] = copy.display().to_string();
     let user = || {
         let mut command = Command::new("prlimit");
         if am_root() {
-            command.uid(NOBODY_ELSE + kind as u32).current_dir("/");
+            command.uid(UNUSED_UID + kind as u32).current_dir("/");
         }
         command
     };
@@ -93,20 +85,13 @@ fn survives_running_out_of_processes(kind: Kind) {
         client.write_all(b"hello\n").unwrap();
         let (reply, _) = read_to_end(&mut client);
         assert!(reply.is_empty(), "{reply:?}");
-        let said = "ERROR on fork: Resource temporarily unavailable\n".repeat(n);
-        wait_until("fork fails once for each client", || server.running.stderr() == said);
+        let expected = "ERROR on fork: Resource temporarily unavailable\n".repeat(n);
+        wait_until("fork fails once for each client", || server.running.stderr() == expected);
     }
-    prlimit(&mut user(), server.pid(), "--nproc=1000:");
+    set_limit(&mut user(), server.pid(), "--nproc=1000:");
     assert_served(server.port);
     server.assert_well(before);
 }
 
-/// A user that owns no other process.
-const NOBODY_ELSE: u32 = 61_720;
-
-/// Change the soft limit of a process that is running.
-#[track_caller]
-fn prlimit(prlimit: &mut Command, pid: u32, limit: &str) {
-    let status = prlimit.args(["--pid", &pid.to_string(), limit]).status().expect("prlimit runs");
-    assert!(status.success(), "prlimit {limit}");
-}
+/// A user who owns no other process; the next number is the second kind's.
+const UNUSED_UID: u32 = 61_720;

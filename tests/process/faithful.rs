@@ -1,4 +1,4 @@
-//! The tutorial's own servers, `server fork` and `server loop`, with its mistakes: what they do where robust does better.
+//! `server fork` and `server loop`, which keep the tutorial's mistakes: what they do where `server robust` does better.
 
 use std::fs;
 use std::io::{ErrorKind, Read, Write};
@@ -10,8 +10,8 @@ use std::time::Duration;
 use nix::sys::signal::Signal;
 use pretty_assertions::assert_eq;
 
-use crate::fixture::{Kind, REPLY, accepted, assert_served, finish};
-use crate::strace::{Follow, Strace, can_attach};
+use crate::fixture::{Kind, REPLY, accepted, assert_served, exchange};
+use crate::strace::{FORKS, Follow, Strace, can_attach};
 use crate::support::{
     Running, children, connect, descriptors, free_port, listens, read_to_end, start_piped, twin, wait_until,
     zombies,
@@ -20,28 +20,29 @@ use crate::support::{
 both!(
     fork_leaves_no_zombie_when_100_clients_end_together,
     fork_with_no_reap_leaves_exactly_one_zombie_per_client,
-    fork_goes_on_when_a_child_ends_while_it_accepts,
+    fork_survives_sigchld_during_accept,
     fork_ends_with_1_when_accept_fails,
     fork_ends_with_1_when_fork_fails,
-    fork_cannot_restart_while_a_connection_of_it_is_left,
-    fork_takes_the_first_piece_of_a_message_for_all_of_it,
+    fork_cannot_restart_while_an_old_connection_exists,
+    fork_takes_the_first_piece_for_the_whole_message,
     fork_prints_a_message_byte_for_byte_up_to_a_nul,
     fork_and_loop_leave_sigpipe_and_sigxfsz_at_their_default,
-    fork_and_loop_end_by_sigpipe,
-    loop_closes_no_clients_socket_while_it_lives,
+    sigpipe_kills_fork_and_loop,
+    loop_never_closes_a_client_socket,
     loop_goes_on_when_accept_fails,
 );
 
-/// What each client of `server loop` is told.
+/// The text that `server loop` sends to each client.
 const GREETING: &[u8; 54] = b"Salut client, je te sens bien en moi mais k thx bye!\n.";
 
-/// One of the tutorial's servers, which listens.
+/// One of the tutorial's servers, running.
 struct Faithful {
     running: Running,
     port: u16,
 }
 
-/// The command that starts one. The listing's backlog of 3 would keep a crowd of clients waiting.
+/// The command that starts one. It sets a backlog of 128: with the listing's 3, many clients at once would have to
+/// wait.
 fn command(kind: Kind, server: &str, port: u16, more: &[&str]) -> Command {
     let port = port.to_string();
     let mut command = match kind {
@@ -61,7 +62,7 @@ fn command(kind: Kind, server: &str, port: u16, more: &[&str]) -> Command {
 }
 
 impl Faithful {
-    /// Start one, and wait until it listens. (The C prints nothing into a pipe until it ends.)
+    /// Start one, and wait until it listens. (C's stdout is fully buffered on a pipe: it prints nothing until it ends.)
     #[track_caller]
     fn start(kind: Kind, server: &str, more: &[&str]) -> Faithful {
         let port = free_port();
@@ -77,24 +78,24 @@ impl Faithful {
         self.running.pid()
     }
 
-    /// Wait until it has this many children, zombies too.
+    /// Wait until it has this many children, including zombies.
     #[track_caller]
     fn wait_children(&self, expected: usize) {
         wait_until(&format!("{expected} children"), || children(self.pid()).len() == expected);
     }
 
-    /// Wait until it has this many zombies, and no other child.
+    /// Wait until it has this many zombies, then assert that it has no other child.
     #[track_caller]
     fn wait_zombies(&self, expected: usize) {
         wait_until(&format!("{expected} zombies"), || zombies(self.pid()).len() == expected);
         assert_eq!(children(self.pid()).len(), expected);
     }
 
-    /// It ends by itself, with this status, and has said this on stderr.
+    /// Wait until it ends by itself, and assert its exit status and its stderr.
     #[track_caller]
-    fn assert_ends(mut self, code: i32, said: &str) {
+    fn assert_ends(mut self, code: i32, stderr: &str) {
         assert_eq!(self.running.wait().code(), Some(code));
-        assert_eq!(String::from_utf8_lossy(&self.running.all_stderr()), said);
+        assert_eq!(String::from_utf8_lossy(&self.running.all_stderr()), stderr);
     }
 }
 
@@ -102,7 +103,7 @@ fn fork_leaves_no_zombie_when_100_clients_end_together(kind: Kind) {
     let server = Faithful::start(kind, "fork", &[]);
     let clients: Vec<TcpStream> = (0..100).map(|_| connect(server.port)).collect();
     server.wait_children(100);
-    // while the parent is stopped, its children's 100 SIGCHLD become one
+    // while the parent is stopped, the SIGCHLD of its 100 children merge into one pending signal
     server.running.signal(Signal::SIGSTOP);
     drop(clients);
     server.wait_zombies(100);
@@ -116,12 +117,12 @@ fn fork_with_no_reap_leaves_exactly_one_zombie_per_client(kind: Kind) {
     let server = Faithful::start(kind, "fork", &["--no-reap"]);
     for served in 1..=8 {
         assert_served(server.port);
-        // no later client makes it reap an earlier one
+        // serving one more client reaps no earlier zombie
         server.wait_zombies(served);
     }
 }
 
-fn fork_goes_on_when_a_child_ends_while_it_accepts(kind: Kind) {
+fn fork_survives_sigchld_during_accept(kind: Kind) {
     let mut server = Faithful::start(kind, "fork", &[]);
     for _ in 0..50 {
         assert_served(server.port);
@@ -135,7 +136,7 @@ fn fork_ends_with_1_when_accept_fails(kind: Kind) {
         return;
     }
     let server = Faithful::start(kind, "fork", &[]);
-    // the accept that strace interrupts is made again
+    // attaching strace restarts the waiting accept(), which then fails
     let _strace = Strace::attach(server.pid(), Follow::Parent, "accept,accept4", "error=EMFILE");
     server.assert_ends(1, "ERROR on accept: Too many open files\n");
 }
@@ -145,21 +146,20 @@ fn fork_ends_with_1_when_fork_fails(kind: Kind) {
         return;
     }
     let server = Faithful::start(kind, "fork", &[]);
-    let calls = "?clone,?clone3,?fork,?vfork";
-    let _strace = Strace::attach(server.pid(), Follow::Parent, calls, "error=EAGAIN");
+    let _strace = Strace::attach(server.pid(), Follow::Parent, FORKS, "error=EAGAIN");
     let (reply, _) = read_to_end(&mut connect(server.port));
     assert_eq!(reply, b"");
     server.assert_ends(1, "ERROR on fork: Resource temporarily unavailable\n");
 }
 
-fn fork_cannot_restart_while_a_connection_of_it_is_left(kind: Kind) {
+fn fork_cannot_restart_while_an_old_connection_exists(kind: Kind) {
     let mut first = Faithful::start(kind, "fork", &[]);
-    // the server closes first, so this connection comes to wait in TIME_WAIT on its side
+    // the server closes first, so the server's end of this connection stays in TIME_WAIT
     let mut served = connect(first.port);
     served.write_all(b"hello\n").unwrap();
     assert_eq!(read_to_end(&mut served).0, REPLY);
     first.wait_children(0);
-    // and this one is still open, for there are only so many that the kernel keeps in TIME_WAIT
+    // this one is still open: the kernel limits the number of TIME_WAIT connections, so the first may be gone
     let silent = connect(first.port);
     first.wait_children(1);
     first.running.signal(Signal::SIGTERM);
@@ -167,11 +167,11 @@ fn fork_cannot_restart_while_a_connection_of_it_is_left(kind: Kind) {
     let second =
         Faithful { running: start_piped(&mut command(kind, "fork", first.port, &[])), port: first.port };
     second.assert_ends(1, "ERROR on binding: Address already in use\n");
-    assert_eq!(finish(silent, b"hello\n"), REPLY);
+    assert_eq!(exchange(silent, b"hello\n"), REPLY);
 }
 
-/// Send the only client's message, wait for the reply, and send the rest. What the server prints of it, from the first
-/// byte on.
+/// Start a server, send one client's message, wait for the reply, and send the rest. Gives the client and the server's
+/// whole stdout.
 #[track_caller]
 fn printed(kind: Kind, message: &[u8], rest: &[u8]) -> (TcpStream, Vec<u8>) {
     let mut server = Faithful::start(kind, "fork", &[]);
@@ -180,20 +180,20 @@ fn printed(kind: Kind, message: &[u8], rest: &[u8]) -> (TcpStream, Vec<u8>) {
     let (reply, end) = read_to_end(&mut client);
     end.expect("the end of file");
     assert_eq!(reply, REPLY);
-    // nobody may be there to take it any more
+    // the child may have ended already
     let _ = client.write_all(rest);
     server.wait_children(0);
     server.running.kill_group();
     (client, server.running.all_stdout())
 }
 
-/// The log of a server with one client, whose message is printed so.
+/// The log of a server with one client, whose message the log shows as `message`.
 fn log(client: &TcpStream, message: &[u8]) -> Vec<u8> {
     let before = "\nbind done\n\nwaiting for incoming connections...\n";
     [before.as_bytes(), accepted(client).as_bytes(), b"Message from client: ", message, b"\n"].concat()
 }
 
-fn fork_takes_the_first_piece_of_a_message_for_all_of_it(kind: Kind) {
+fn fork_takes_the_first_piece_for_the_whole_message(kind: Kind) {
     let (client, printed) = printed(kind, b"hel", b"lo\n");
     assert_eq!(String::from_utf8(printed), String::from_utf8(log(&client, b"hel")));
 }
@@ -221,7 +221,7 @@ fn fork_and_loop_leave_sigpipe_and_sigxfsz_at_their_default(kind: Kind) {
     }
 }
 
-fn fork_and_loop_end_by_sigpipe(kind: Kind) {
+fn sigpipe_kills_fork_and_loop(kind: Kind) {
     for name in ["fork", "loop"] {
         let mut server = Faithful::start(kind, name, &[]);
         server.running.signal(Signal::SIGPIPE);
@@ -229,7 +229,7 @@ fn fork_and_loop_end_by_sigpipe(kind: Kind) {
     }
 }
 
-/// A client of `server loop`, greeted.
+/// Connect to `server loop`, and read its greeting.
 #[track_caller]
 fn greeted(port: u16) -> TcpStream {
     let mut client = connect(port);
@@ -239,13 +239,13 @@ fn greeted(port: u16) -> TcpStream {
     client
 }
 
-fn loop_closes_no_clients_socket_while_it_lives(kind: Kind) {
+fn loop_never_closes_a_client_socket(kind: Kind) {
     let mut server = Faithful::start(kind, "loop", &[]);
     let before = descriptors(server.pid());
     let mut clients: Vec<TcpStream> = (0..3).map(|_| greeted(server.port)).collect();
     assert_eq!(descriptors(server.pid()), before + 3);
     let mut last = clients.pop().expect("there are three");
-    // a client that is gone has its descriptor there, too
+    // the server keeps its descriptor even after the client has closed
     drop(clients);
     drop(greeted(server.port));
     assert_eq!(descriptors(server.pid()), before + 4);

@@ -1,12 +1,12 @@
-//! A call of the server fails, once and three times in a row: it serves the next client whole, leaves
-//! no zombie, and keeps its descriptors.
+//! A system call of the server fails, once and three times in a row: the server still gives the next client its whole
+//! reply, leaves no zombie, and loses no descriptor.
 
 use std::io::Write;
 use std::thread::sleep;
 use std::time::Duration;
 
-use crate::fixture::{Kind, REPLY, Server, assert_served, finish};
-use crate::strace::{Follow, Strace, can_attach};
+use crate::fixture::{Kind, REPLY, Server, assert_served, exchange};
+use crate::strace::{FORKS, Follow, Strace, can_attach};
 use crate::support::{connect, descriptors, read_to_end, wait_until};
 
 both!(
@@ -17,12 +17,12 @@ both!(
     survives_every_errno_of_close,
     survives_every_errno_of_wait,
     survives_every_errno_of_poll,
-    prints_a_line_once_though_the_write_before_failed,
+    prints_each_line_once_after_a_failed_write,
 );
 
 const TIMES: [usize; 2] = [1, 3];
 
-/// A server, and how many descriptors it holds when no client is there.
+/// Start a server; gives it with its number of descriptors without a client.
 fn start(kind: Kind) -> Option<(Server, usize)> {
     if !can_attach() {
         return None;
@@ -38,17 +38,17 @@ fn survives_every_errno_of_accept(kind: Kind) {
     let exhausted = ["EMFILE", "ENFILE", "ENOBUFS", "ENOMEM", "EAGAIN", "EPERM"];
     for errno in vanished.iter().chain(&exhausted) {
         for times in TIMES {
-            let said = server.running.stderr().lines().count();
+            let lines_before = server.running.stderr().lines().count();
             let fault = format!("error={errno}:when=1..{times}");
             let mut strace = Strace::attach(server.pid(), Follow::Children, "accept,accept4", &fault);
-            // from the accept that strace interrupted, and that is made again
+            // attaching strace restarts the waiting accept(), which is the first to fail
             wait_until(&format!("accept fails with {errno}"), || strace.injected() == times);
             assert_served(server.port);
             strace.detach();
             server.assert_well(before);
             let expected = if vanished.contains(errno) { 0 } else { times };
             wait_until(&format!("{expected} lines for {errno}"), || {
-                server.running.stderr().lines().count() == said + expected
+                server.running.stderr().lines().count() == lines_before + expected
             });
         }
     }
@@ -61,9 +61,8 @@ fn survives_every_errno_of_fork(kind: Kind) {
     for errno in ["EAGAIN", "ENOMEM"] {
         for times in TIMES {
             let fault = format!("error={errno}:when=1..{times}");
-            let calls = "?clone,?clone3,?fork,?vfork";
-            let mut strace = Strace::attach(server.pid(), Follow::Parent, calls, &fault);
-            (0..times).for_each(|_| assert_lost(&server));
+            let mut strace = Strace::attach(server.pid(), Follow::Parent, FORKS, &fault);
+            (0..times).for_each(|_| assert_no_reply(&server));
             assert_served(server.port);
             strace.detach();
             assert_eq!(strace.injected(), times, "{errno}");
@@ -78,22 +77,28 @@ fn survives_every_errno_of_read(kind: Kind) {
     let Some((server, before)) = start(kind) else { return };
     retries_after_eintr(&server, before, "read,recvfrom", 1, b"hello\n");
     for errno in ["EIO", "ECONNRESET", "ENOMEM", "EAGAIN"] {
-        fails_in_the_child(&server, before, "read,recvfrom", &format!("error={errno}:when=1"), assert_lost);
+        fails_in_the_child(
+            &server,
+            before,
+            "read,recvfrom",
+            &format!("error={errno}:when=1"),
+            assert_no_reply,
+        );
     }
 }
 
 fn survives_every_errno_of_write(kind: Kind) {
     let Some((server, before)) = start(kind) else { return };
-    // a child's first write is the line of the log, its second is the reply
+    // a child's first write is its log line, the second is the reply
     for errno in ["EIO", "ENOSPC", "EPIPE", "EAGAIN"] {
         let lost_line = format!("error={errno}:when=1");
         let mut strace = Strace::attach(server.pid(), Follow::Children, "write,sendto", &lost_line);
         assert_served(server.port);
         strace.detach();
-        assert_eq!(strace.injected(), 2, "a line of the parent, a line of the child: {errno}");
+        assert_eq!(strace.injected(), 2, "one log line of the parent, one of the child: {errno}");
         server.assert_well(before);
         let lost_reply = format!("error={errno}:when=2");
-        fails_in_the_child(&server, before, "write,sendto", &lost_reply, assert_lost);
+        fails_in_the_child(&server, before, "write,sendto", &lost_reply, assert_no_reply);
     }
     retries_after_eintr(&server, before, "write,sendto", 2, b"hello\n");
 }
@@ -105,10 +110,10 @@ fn survives_every_errno_of_close(kind: Kind) {
             let fault = format!("error={errno}:when=1..{times}");
             let mut strace = Strace::attach(server.pid(), Follow::Children, "close", &fault);
             (0..times).for_each(|_| assert_served(server.port));
-            // the parent may come to it later than the child
+            // the client may have its reply before the parent calls close()
             wait_until(&format!("close fails with {errno}"), || strace.injected_in_parent() == times);
             strace.detach();
-            // strace fails a call by not making it, so what the parent was to close stays open
+            // strace does not make the call that it lets fail, so the parent's descriptor stays open
             before += times;
             server.assert_well(before);
         }
@@ -140,7 +145,7 @@ fn survives_every_errno_of_poll(kind: Kind) {
     retries_after_eintr(&server, before, "?poll,?ppoll", 1, b"hel");
 }
 
-fn prints_a_line_once_though_the_write_before_failed(kind: Kind) {
+fn prints_each_line_once_after_a_failed_write(kind: Kind) {
     let Some((server, before)) = start(kind) else { return };
     let mut strace = Strace::attach(server.pid(), Follow::Parent, "write", "error=ENOSPC:when=1");
     assert_served(server.port);
@@ -156,8 +161,8 @@ fn prints_a_line_once_though_the_write_before_failed(kind: Kind) {
     assert_eq!(connections.len(), lines, "{stdout}");
 }
 
-/// A fault in each child, for one client and for three: what becomes of them is `client`'s to say, and
-/// the next one is served whole.
+/// Inject a fault into each child, for one client and for three. `client` talks to the server and checks what it gets;
+/// afterwards the next client gets its whole reply.
 #[track_caller]
 fn fails_in_the_child(server: &Server, before: usize, calls: &str, fault: &str, client: fn(&Server)) {
     for times in TIMES {
@@ -169,8 +174,8 @@ fn fails_in_the_child(server: &Server, before: usize, calls: &str, fault: &str, 
     }
 }
 
-/// EINTR at the child's nth call, once and three times: the call is made again, and its own client is
-/// served whole.
+/// Inject EINTR at the child's nth call, once and three times in a row: the child retries the call, and its client gets
+/// the whole reply.
 #[track_caller]
 fn retries_after_eintr(server: &Server, before: usize, calls: &str, nth: usize, piece: &[u8]) {
     for times in TIMES {
@@ -179,24 +184,24 @@ fn retries_after_eintr(server: &Server, before: usize, calls: &str, nth: usize, 
         let mut client = connect(server.port);
         client.write_all(piece).expect("the server takes the message");
         sleep(PAUSE);
-        assert_eq!(finish(client, b"lo\n"), REPLY);
+        assert_eq!(exchange(client, b"lo\n"), REPLY);
         wait_until(&format!("{calls} {fault}"), || strace.injected_in_children() == times);
         strace.detach();
         server.assert_well(before);
     }
 }
 
-/// Between the pieces of a message: the child comes to wait for the second.
+/// The pause between the pieces of a message, so that the child waits for the second piece.
 const PAUSE: Duration = Duration::from_millis(50);
 
-/// One client sees its connection end, and no reply.
+/// Assert that one client's connection ends without a reply.
 #[track_caller]
-fn assert_lost(server: &Server) {
+fn assert_no_reply(server: &Server) {
     let mut client = connect(server.port);
     client.write_all(b"hello\n").expect("the server's kernel takes the message");
     let (reply, end) = read_to_end(&mut client);
     assert!(reply.is_empty(), "{reply:?}");
-    // an end of file or a reset, and not a deadline
+    // the end is an end of file or a reset, not a timeout
     if let Err(error) = end {
         assert_eq!(error.kind(), std::io::ErrorKind::ConnectionReset, "{error}");
     }

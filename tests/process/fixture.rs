@@ -1,4 +1,4 @@
-//! `server robust` that is running, and a client for it.
+//! A running `server robust`, and clients for it.
 #![cfg_attr(not(target_os = "linux"), allow(dead_code))]
 
 use std::net::TcpStream;
@@ -8,12 +8,9 @@ use std::thread;
 use crate::support::{
     DEADLINE, Process, Running, children, connect, descriptors, start, start_piped, twin, wait_until,
 };
-pub use crate::support::{am_root, finish, reset};
+pub use crate::support::{REPLY, am_root, exchange, reset};
 
-/// What a client of either server gets: "ok" and 16 NULs.
-pub const REPLY: &[u8; 18] = b"ok\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0";
-
-/// Rust or C.
+/// The server's edition: the Rust, or the C twin.
 #[derive(Clone, Copy, Debug)]
 pub enum Kind {
     Rust,
@@ -21,7 +18,7 @@ pub enum Kind {
 }
 
 impl Kind {
-    /// The program, and the arguments that make it the server.
+    /// The program and the arguments that select the server.
     pub fn argv(self) -> Vec<String> {
         let words = match self {
             Kind::Rust => vec![env!("CARGO_BIN_EXE_prise"), "server", "robust"],
@@ -32,11 +29,11 @@ impl Kind {
 
     /// The command that starts the server.
     pub fn command(self, options: &[&str]) -> Command {
-        self.under(&[], options)
+        self.through(&[], options)
     }
 
-    /// The command that starts it through a launcher, which ends with an exec of its last arguments.
-    pub fn under(self, launcher: &[&str], options: &[&str]) -> Command {
+    /// The same through a launcher: a command that ends in an exec of its last arguments.
+    pub fn through(self, launcher: &[&str], options: &[&str]) -> Command {
         let mut words = launcher.iter().map(|word| String::from(*word)).chain(self.argv());
         let mut command = Command::new(words.next().expect("argv has a program"));
         command.args(words).args(options);
@@ -44,14 +41,14 @@ impl Kind {
     }
 }
 
-/// A server that listens, with its stdout and stderr piped to the test.
+/// A listening server, with its stdout and stderr piped to the test.
 pub struct Server {
     pub running: Running,
     pub port: u16,
 }
 
 impl Server {
-    /// Start it, on a port that it chooses.
+    /// Start it, on a port that the kernel picks.
     #[track_caller]
     pub fn start(kind: Kind) -> Server {
         Server::start_with(kind, &[])
@@ -63,34 +60,34 @@ impl Server {
         Server::run(&mut kind.command(&[&["--port", "0"], options].concat()))
     }
 
-    /// Start it by a command that says `--port 0`.
+    /// Start it by a command that contains `--port 0`.
     #[track_caller]
     pub fn run(command: &mut Command) -> Server {
         let mut running = start_piped(command);
         running.wait_stdout("waiting for incoming connections...\n");
         let printed = running.stdout();
         let port = printed.lines().find_map(|line| line.strip_prefix("port ")?.parse().ok());
-        Server { running, port: port.expect("the server says its port") }
+        Server { running, port: port.expect("the server prints its port") }
     }
 
-    /// The parent.
+    /// The parent's process id.
     pub fn pid(&self) -> u32 {
         self.running.pid()
     }
 
-    /// The parent's children, zombies too.
+    /// The parent's children, including zombies.
     pub fn children(&self) -> Vec<Process> {
         children(self.pid())
     }
 
-    /// Wait until there are this many.
+    /// Wait until the parent has this many children.
     #[track_caller]
     pub fn wait_children(&self, expected: usize) {
         wait_until(&format!("{expected} children"), || self.children().len() == expected);
     }
 
-    /// The server is as good as new: the next client gets its whole reply, then nothing is left of the
-    /// children, and the parent holds as many descriptors as it is said to.
+    /// Assert that the server works as at the start: the next client gets its whole reply, then the parent has no child
+    /// and the expected number of descriptors.
     #[track_caller]
     pub fn assert_well(&self, expected_descriptors: usize) {
         assert_served(self.port);
@@ -100,14 +97,14 @@ impl Server {
         });
     }
 
-    /// End it, and take all that it and its children said: stdout and stderr.
+    /// Kill it with its children; gives their whole stdout and stderr.
     pub fn end(mut self) -> (String, String) {
         self.running.kill_group();
         let text = |bytes: Vec<u8>| String::from_utf8_lossy(&bytes).into_owned();
         (text(self.running.all_stdout()), text(self.running.all_stderr()))
     }
 
-    /// Take what it printed after its banner, once all of its children have printed.
+    /// The same; gives the stdout after the banner.
     pub fn end_log(self) -> String {
         let (stdout, _) = self.end();
         let banner = "waiting for incoming connections...\n";
@@ -115,8 +112,9 @@ impl Server {
     }
 }
 
-/// Start a server whose stdout says no port, with stderr piped; it listens once the first client is there.
-pub fn start_mute(command: &mut Command, stdout: Stdio) -> Running {
+/// Start a server with this stdout, and stderr piped. The test cannot read stdout: [`connect_first`] waits until the
+/// server listens.
+pub fn start_with_stdout(command: &mut Command, stdout: Stdio) -> Running {
     start(command.stdin(Stdio::null()).stdout(stdout).stderr(Stdio::piped()))
 }
 
@@ -129,23 +127,23 @@ pub fn connect_first(port: u16) -> TcpStream {
         stream.is_some()
     });
     let stream = stream.expect("it has connected");
-    stream.set_read_timeout(Some(DEADLINE)).expect("a deadline can be set");
+    stream.set_read_timeout(Some(DEADLINE)).expect("a timeout can be set");
     stream
 }
 
-/// What one client more gets.
+/// Connect, send a message, and give the reply.
 #[track_caller]
 pub fn ask(port: u16, message: &[u8]) -> Vec<u8> {
-    finish(connect(port), message)
+    exchange(connect(port), message)
 }
 
-/// One client more gets its whole reply, and then the end of file.
+/// Assert that one more client gets its whole reply, and then the end of file.
 #[track_caller]
 pub fn assert_served(port: u16) {
     assert_eq!(ask(port, b"hello\n"), REPLY);
 }
 
-/// The same for many clients, from several threads.
+/// The same for many clients, from four threads.
 #[track_caller]
 pub fn assert_all_served(port: u16, clients: usize) {
     thread::scope(|scope| {
@@ -155,7 +153,7 @@ pub fn assert_all_served(port: u16, clients: usize) {
     });
 }
 
-/// The line of the log for a client of this machine.
+/// The log line for a connected client.
 pub fn accepted(client: &TcpStream) -> String {
     let address = client.local_addr().expect("a connection has an address");
     format!("Connection from {}:{} accepted\n", address.ip(), address.port())

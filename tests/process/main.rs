@@ -1,12 +1,12 @@
-//! `prise server robust` and its C twin as processes: what they leave behind, what they survive, and what
-//! they print. Every scenario is written once, and is a test for each of the two. Last, [`faithful`]: the same
-//! questions to the tutorial's own servers, whose answers differ.
+//! Tests of `prise server robust` and of its C twin as processes: what they leave behind, what they survive, and what
+//! they print. Each scenario is written once and is a test for each of the two. The module [`faithful`] tests the same
+//! of `server fork` and `server loop`, which keep the tutorial's mistakes.
 
 #[path = "../support/mod.rs"]
 mod support;
 
-/// Make two tests of each scenario, a function of the [`fixture::Kind`] of server:
-/// `rust::SCENARIO` and `c::SCENARIO`.
+/// Make two tests of each scenario: `rust::SCENARIO` and `c::SCENARIO`. A scenario is a function that takes a
+/// [`fixture::Kind`].
 macro_rules! both {
     ($($scenario:ident),+ $(,)?) => {
         mod rust {
@@ -18,18 +18,18 @@ macro_rules! both {
     };
 }
 
-mod clients; // as many as there are, and as rude as they come
-mod fixture; // a server that is running, and a client for it
+mod clients; // many clients, and clients that misbehave
+mod fixture; // a running server, and clients for it
 mod lifecycle; // children, descriptors, signals, restart
-mod log; // stdout: to a file, closed, full, broken
-mod messages; // what comes, what is printed, what goes back
+mod log; // stdout to a file, closed, full, broken
+mod messages; // the message, the log line, the reply
 
-// what only Linux can show: strace, prlimit, the kernel's tables
+// Linux only: these need strace, prlimit or /proc
 #[cfg(target_os = "linux")]
-mod exhaustion; // no descriptors, no processes: back off, then go on
+mod exhaustion; // no descriptors or processes left: the server backs off, then goes on
 #[cfg(target_os = "linux")]
 mod faithful; // server fork and server loop, with the tutorial's mistakes
 #[cfg(target_os = "linux")]
-mod faults; // a call fails, once and three times in a row
+mod faults; // a system call fails, once and three times in a row
 #[cfg(target_os = "linux")]
-mod strace; // strace, attached to a server
+mod strace; // attaches strace to a server

@@ -1,4 +1,4 @@
-//! What comes, what is printed, and what goes back.
+//! The client's message, the line in the log, and the reply.
 
 use std::io::Write;
 use std::net::{Shutdown, TcpStream};
@@ -7,18 +7,18 @@ use std::time::{Duration, Instant};
 
 use pretty_assertions::assert_eq;
 
-use crate::fixture::{Kind, REPLY, Server, accepted, ask, finish};
+use crate::fixture::{Kind, REPLY, Server, accepted, ask, exchange};
 use crate::support::{connect, read_to_end};
 
 both!(
     prints_hostile_messages_on_one_line_each,
-    reads_a_message_that_comes_in_pieces,
-    reads_255_bytes_and_gives_longer_messages_their_whole_reply,
-    ends_a_message_at_a_pause,
-    answers_a_client_that_says_nothing_and_closes,
+    reads_a_message_in_several_pieces,
+    reads_255_bytes_and_answers_longer_messages_too,
+    takes_a_long_pause_for_the_end_of_a_message,
+    answers_an_empty_message,
 );
 
-/// A message, and what the log says of it.
+/// Messages, and how the log shows each.
 const HOSTILE: [(&[u8], &str); 18] = [
     (b"hello", "hello"),
     (b"hello\n", "hello\n"),
@@ -46,7 +46,7 @@ fn prints_hostile_messages_on_one_line_each(kind: Kind) {
     for (message, printed) in HOSTILE {
         let client = connect(server.port);
         expected += &format!("{}Message from client: {printed}\n", accepted(&client));
-        assert_eq!(&finish(client, message), REPLY, "{printed}");
+        assert_eq!(&exchange(client, message), REPLY, "{printed}");
     }
     assert_eq!(server.end_log(), expected);
 }
@@ -61,7 +61,7 @@ fn send_pieces(client: &mut TcpStream, pieces: &[&[u8]]) {
     }
 }
 
-fn reads_a_message_that_comes_in_pieces(kind: Kind) {
+fn reads_a_message_in_several_pieces(kind: Kind) {
     let server = Server::start(kind);
     let cases: [(&[&[u8]], &str); 4] = [
         (&[b"h", b"el", b"lo wor", b"ld\n"], "hello world\n"),
@@ -83,7 +83,7 @@ fn reads_a_message_that_comes_in_pieces(kind: Kind) {
     assert_eq!(server.end_log(), expected);
 }
 
-fn reads_255_bytes_and_gives_longer_messages_their_whole_reply(kind: Kind) {
+fn reads_255_bytes_and_answers_longer_messages_too(kind: Kind) {
     let server = Server::start(kind);
     let mut expected = String::new();
     for length in [1, 254, 255, 256, 5_000, 200_000] {
@@ -91,7 +91,7 @@ fn reads_255_bytes_and_gives_longer_messages_their_whole_reply(kind: Kind) {
         let printed = "m".repeat(length.min(255));
         expected += &format!("{}Message from client: {printed}\n", accepted(&client));
         client.write_all("m".repeat(length).as_bytes()).unwrap();
-        // what is shorter than 255 bytes has to say where it ends
+        // shorter messages need a half-close, which marks their end
         if length < 255 {
             client.shutdown(Shutdown::Write).unwrap();
         }
@@ -102,11 +102,11 @@ fn reads_255_bytes_and_gives_longer_messages_their_whole_reply(kind: Kind) {
     // the 255th byte is the first half of a character
     let client = connect(server.port);
     expected += &format!("{}Message from client: {}\\xc3\n", accepted(&client), "m".repeat(254));
-    assert_eq!(&finish(client, format!("{}\u{e9}", "m".repeat(254)).as_bytes()), REPLY);
+    assert_eq!(&exchange(client, format!("{}\u{e9}", "m".repeat(254)).as_bytes()), REPLY);
     assert_eq!(server.end_log(), expected);
 }
 
-fn ends_a_message_at_a_pause(kind: Kind) {
+fn takes_a_long_pause_for_the_end_of_a_message(kind: Kind) {
     let server = Server::start(kind);
     let mut client = connect(server.port);
     let begin = Instant::now();
@@ -115,21 +115,21 @@ fn ends_a_message_at_a_pause(kind: Kind) {
     let (reply, end) = read_to_end(&mut client);
     end.expect("the end of file");
     assert_eq!(&reply, REPLY);
-    // a piece that is sent again after a second would still have been in time
+    // a piece that TCP retransmits after a second must still be in time
     assert!(begin.elapsed() > Duration::from_secs(1), "{:?}", begin.elapsed());
     assert_eq!(server.end_log(), expected);
 }
 
-fn answers_a_client_that_says_nothing_and_closes(kind: Kind) {
+fn answers_an_empty_message(kind: Kind) {
     let server = Server::start(kind);
     let client = connect(server.port);
     let expected = format!("{}Message from client: \n", accepted(&client));
-    assert_eq!(&finish(client, b""), REPLY);
+    assert_eq!(&exchange(client, b""), REPLY);
     assert_eq!(server.end_log(), expected);
 }
 
 #[test]
-fn both_servers_print_random_messages_alike() {
+fn both_editions_print_random_messages_the_same_way() {
     let [rust, c] = [Kind::Rust, Kind::C].map(|kind| {
         let server = Server::start(kind);
         for message in random_messages() {
@@ -143,7 +143,7 @@ fn both_servers_print_random_messages_alike() {
     assert_eq!(rust, c);
 }
 
-/// Messages from fixed seeds: bytes of all kinds, and bytes that matter to UTF-8 and to terminals.
+/// Pseudo-random messages from a fixed seed: any bytes, any but NUL, and bytes that matter to UTF-8 and to terminals.
 fn random_messages() -> Vec<Vec<u8>> {
     const EDGES: &[u8] = b"\x00\n\r\t\x1b\x7f\x80\x8f\x90\x9b\x9c\x9f\xa0\xa8\xae\xbf\xc0\xc2\xd8\xe0\xe2\xed\xef\xf0\xf4\xf5 a";
     let mut random = Random(0x5eed);
@@ -159,7 +159,7 @@ fn random_messages() -> Vec<Vec<u8>> {
     (0..210).map(&mut message).collect()
 }
 
-/// Marsaglia's xorshift: the same numbers from the same seed, everywhere.
+/// Marsaglia's xorshift generator: the same seed gives the same numbers on every machine.
 struct Random(u64);
 
 impl Random {

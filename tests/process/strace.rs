@@ -1,8 +1,7 @@
-//! strace, attached to a server, making its calls fail.
+//! Attaches strace to a server, to make its system calls fail.
 //!
-//! Attached, not started: what libc and Rust call before `main` is over by then, so `when=1` is the
-//! first call that the server itself makes from there on. Each child that is forked later counts
-//! its own calls from 1.
+//! strace attaches to the running server, after the calls that libc and Rust make before `main`: `when=1` is the first
+//! call that the server makes after strace has attached. Each child forked later counts its own calls from 1.
 
 use std::process::Command;
 
@@ -11,7 +10,11 @@ use tempfile::NamedTempFile;
 use crate::support::{Running, am_root, has, start_piped, wait_until};
 use nix::sys::signal::Signal;
 
-/// Whether strace can attach here. Like [`has`], it says what is missing, and in CI that is a failure.
+/// strace's names for the calls behind fork(); `?` allows a name that this machine does not know.
+pub const FORKS: &str = "?fork,?vfork,?clone,?clone3";
+
+/// Whether strace can attach to a process here. If not, this panics in CI; elsewhere it prints why, and the caller
+/// skips its test.
 #[track_caller]
 pub fn can_attach() -> bool {
     if !has("strace", "strace") {
@@ -26,40 +29,40 @@ pub fn can_attach() -> bool {
     !forbidden
 }
 
-/// Whom strace follows.
+/// The processes that strace traces.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub enum Follow {
-    /// The parent alone.
+    /// The parent only.
     Parent,
-    /// The children that it will fork, too.
+    /// The parent and the children that it forks later.
     Children,
 }
 
-/// A strace that is attached to a process.
+/// A strace attached to a process.
 pub struct Strace {
     running: Running,
     trace: NamedTempFile,
     pid: u32,
 }
 
-/// Start a strace, and wait until it has attached.
+/// Run a strace command, and wait until it has attached.
 #[track_caller]
 pub fn attached(command: &mut Command) -> Running {
     let mut running = start_piped(command);
-    let mut said = String::new();
+    let mut stderr = String::new();
     wait_until("strace attaches", || {
-        said = running.stderr();
-        said.contains(" attached") || running.try_wait().is_some()
+        stderr = running.stderr();
+        stderr.contains(" attached") || running.try_wait().is_some()
     });
-    assert!(said.contains(" attached"), "{command:?}: {said}");
+    assert!(stderr.contains(" attached"), "{command:?}: {stderr}");
     running
 }
 
 impl Strace {
-    /// Attach to a process: `fault` is what follows the calls in strace's `inject=`.
+    /// Attach to a process, and inject a fault into `calls`; `fault` is in the syntax of strace's `inject=`.
     #[track_caller]
     pub fn attach(pid: u32, follow: Follow, calls: &str, fault: &str) -> Strace {
-        let trace = NamedTempFile::new().expect("a file can be made");
+        let trace = NamedTempFile::new().expect("a file can be created");
         let mut command = Command::new("strace");
         if follow == Follow::Children {
             command.arg("-f");
@@ -69,17 +72,17 @@ impl Strace {
         Strace { running: attached(&mut command), trace, pid }
     }
 
-    /// How many calls it has made fail.
+    /// How many calls have failed by injection so far.
     pub fn injected(&self) -> usize {
         self.lines().filter(|line| line.contains("(INJECTED)")).count()
     }
 
-    /// How many of them were its children's.
+    /// The same, in the children only.
     pub fn injected_in_children(&self) -> usize {
         self.injected() - self.injected_in_parent()
     }
 
-    /// How many of them were the parent's: `-f` begins each line with the process.
+    /// The same, in the parent only: with `-f`, each line begins with the process id.
     pub fn injected_in_parent(&self) -> usize {
         let parent = format!("{} ", self.pid);
         self.lines().filter(|line| line.contains("(INJECTED)") && line.starts_with(&parent)).count()
@@ -90,7 +93,7 @@ impl Strace {
         String::from_utf8_lossy(&trace).lines().map(String::from).collect::<Vec<_>>().into_iter()
     }
 
-    /// Let the process go.
+    /// Detach from the process.
     #[track_caller]
     pub fn detach(&mut self) {
         self.running.signal(Signal::SIGINT);

@@ -1,31 +1,33 @@
-//! haproxy in front, which says by the PROXY protocol who its clients are.
+//! haproxy in front of the server: it announces its clients by the PROXY protocol.
 
 use std::fs;
 use std::io::Write;
 use std::net::{TcpListener, TcpStream};
 use std::process::Command;
 
-use crate::server::{Server, connect_from, heard, serve, tell};
-use crate::support::{DEADLINE, Running, connect, free_port, has, skipped, start_piped, wait_until};
+use crate::server::{Server, exchange, read_answer, serve};
+use crate::support::{
+    DEADLINE, Running, connect, connect_from, free_port, has, skipped, start_piped, wait_until,
+};
 
-/// What a client is told: who it is, and where it came to.
-const WHO: [&str; 3] =
+/// A program that sends its client both addresses of the connection.
+const PRINT_ADDRESSES: [&str; 3] =
     ["sh", "-c", "echo $TCPREMOTEIP $TCPREMOTEPORT $TCPLOCALIP $TCPLOCALPORT; exec cat >/dev/null"];
 
-/// A client that half-closes before haproxy has reached the server, and has said nothing until then, is given up.
+/// haproxy drops a client that half-closes without a message before haproxy has connected to the server, so send one.
 const HELLO: &str = "hello\n";
 
-/// haproxy, with a port of its own for each way to say it.
+/// A running haproxy, with one port for each version of the protocol.
 struct Haproxy {
     _running: Running,
     _folder: tempfile::TempDir,
-    /// `send-proxy`, `send-proxy-v2`
+    /// The ports for `send-proxy` and for `send-proxy-v2`.
     ports: [u16; 2],
 }
 
-/// Start it before a server. `more` stands in each line of a server.
+/// Start haproxy in front of a server, on an address of this machine; `more` is added to each `server` line.
 fn haproxy(server: &Server, host: &str, more: &str) -> Haproxy {
-    let folder = tempfile::tempdir().expect("a temporary folder can be made");
+    let folder = tempfile::tempdir().expect("a temporary folder can be created");
     let ports = [free_port(), free_port()];
     let mut config =
         "defaults\n mode tcp\n timeout connect 15s\n timeout client 15s\n timeout server 15s\n".to_string();
@@ -44,89 +46,89 @@ fn haproxy(server: &Server, host: &str, more: &str) -> Haproxy {
 }
 
 #[test]
-fn behind_haproxy_a_program_knows_the_client_and_not_the_proxy() {
+fn behind_haproxy_the_program_gets_the_clients_address() {
     if !has("haproxy", "haproxy") {
         return;
     }
-    let mut server = serve(&["--proxy-protocol", "127.0.0.1"], &WHO);
+    let mut server = serve(&["--proxy-protocol", "127.0.0.1"], &PRINT_ADDRESSES);
     for port in haproxy(&server, "127.0.0.1", "").ports {
-        let client = connect_from(77, port);
+        let client = connect_from("127.0.0.77", port);
         let here = client.local_addr().expect("it is connected").port();
-        assert_eq!(tell(client, HELLO), format!("127.0.0.77 {here} 127.0.0.1 {port}\n"));
-        // its start, and its end
+        assert_eq!(exchange(client, HELLO), format!("127.0.0.77 {here} 127.0.0.1 {port}\n"));
+        // the lines of its start and of its end
         server.wait_log(2, &format!(" peer=127.0.0.77:{here} "));
     }
     server.stop();
 }
 
 #[test]
-fn behind_haproxy_an_ipv6_client_is_known_though_the_proxy_comes_by_ipv4() {
+fn behind_haproxy_over_ipv4_the_program_gets_an_ipv6_clients_address() {
     if !has("haproxy", "haproxy") {
         return;
     }
     if TcpListener::bind("[::1]:0").is_err() {
         return skipped("this machine has no IPv6");
     }
-    let server = serve(&["--proxy-protocol", "127.0.0.1"], &WHO);
+    let server = serve(&["--proxy-protocol", "127.0.0.1"], &PRINT_ADDRESSES);
     for port in haproxy(&server, "::1", "").ports {
         let client = TcpStream::connect(("::1", port)).expect("haproxy listens");
-        client.set_read_timeout(Some(DEADLINE)).expect("a deadline can be set");
+        client.set_read_timeout(Some(DEADLINE)).expect("a timeout can be set");
         let here = client.local_addr().expect("it is connected").port();
-        assert_eq!(tell(client, HELLO), format!("::1 {here} ::1 {port}\n"));
+        assert_eq!(exchange(client, HELLO), format!("::1 {here} ::1 {port}\n"));
     }
     server.stop();
 }
 
 #[test]
-fn behind_haproxy_a_cap_counts_the_clients_and_not_the_proxy() {
+fn behind_haproxy_per_ip_counts_the_clients_addresses() {
     if !has("haproxy", "haproxy") {
         return;
     }
-    let mut server = serve(&["--proxy-protocol", "127.0.0.1", "--per-ip", "1"], &WHO);
+    let mut server = serve(&["--proxy-protocol", "127.0.0.1", "--per-ip", "1"], &PRINT_ADDRESSES);
     let haproxy = haproxy(&server, "127.0.0.1", "");
     let [port, other_port] = haproxy.ports;
-    let held = connect_from(77, port);
+    let held = connect_from("127.0.0.77", port);
     server.wait_log(1, " peer=127.0.0.77:");
-    assert_eq!(heard(connect_from(77, other_port)), "");
+    assert_eq!(read_answer(connect_from("127.0.0.77", other_port)), "");
     let log = server.wait_log(1, "refused peer=127.0.0.77:");
     assert!(log.contains(" why=per-ip\n"), "{log}");
-    let answer = tell(connect_from(78, port), HELLO);
+    let answer = exchange(connect_from("127.0.0.78", port), HELLO);
     assert!(answer.starts_with("127.0.0.78 "), "{answer}");
-    assert!(tell(held, HELLO).starts_with("127.0.0.77 "));
+    assert!(exchange(held, HELLO).starts_with("127.0.0.77 "));
     server.stop();
 }
 
 #[test]
-fn a_health_check_of_haproxy_is_a_client_whose_address_is_the_proxys() {
+fn a_health_check_of_haproxy_counts_as_a_client_with_the_proxys_address() {
     if !has("haproxy", "haproxy") {
         return;
     }
     let mut server = serve(&["--proxy-protocol", "127.0.0.1"], &["true"]);
     let haproxy = haproxy(&server, "127.0.0.1", "check inter 100ms");
-    // as many as two servers are checked in some rounds; each has said LOCAL, or UNKNOWN
+    // both `server` lines are checked several times; the headers say UNKNOWN or LOCAL
     server.wait_log(8, "end pid=");
     let port = haproxy.ports[1];
     let log = server.log();
     assert!(!log.contains("refused"), "{log}");
-    assert_eq!(heard(connect_from(77, port)), "");
+    assert_eq!(read_answer(connect_from("127.0.0.77", port)), "");
     server.wait_log(2, " peer=127.0.0.77:");
     server.stop();
 }
 
 #[test]
-fn who_is_not_the_proxy_is_not_believed() {
+fn a_header_from_an_untrusted_address_is_not_believed() {
     let server = serve(&["--proxy-protocol", "127.0.0.2"], &["sh", "-c", "echo $TCPREMOTEIP; cat"]);
     let header = "PROXY TCP4 192.0.2.1 192.0.2.2 1 2\r\n";
-    assert_eq!(tell(connect_from(77, server.port), header), format!("127.0.0.77\n{header}"));
-    assert_eq!(tell(connect_from(2, server.port), header), "192.0.2.1\n");
+    assert_eq!(exchange(connect_from("127.0.0.77", server.port), header), format!("127.0.0.77\n{header}"));
+    assert_eq!(exchange(connect_from("127.0.0.2", server.port), header), "192.0.2.1\n");
     server.stop();
 }
 
 #[test]
-fn a_proxy_that_resets_its_header_is_named_in_one_word() {
+fn a_reset_during_the_header_is_logged_as_one_word() {
     let mut server = serve(&["--proxy-protocol", "127.0.0.1"], &["true"]);
     let mut proxy = connect(server.port);
-    proxy.write_all(b"PROXY TCP4 ").expect("the server takes it");
+    proxy.write_all(b"PROXY TCP4 ").expect("the server accepts the bytes");
     crate::support::reset(proxy);
     let log = server.wait_log(1, "refused peer=127.0.0.1:");
     assert!(log.contains(" why=proxy-econnreset\n"), "{log}");

@@ -1,14 +1,14 @@
-//! Programs that inetd runs, and those that know nothing of sockets.
+//! Programs written for inetd, and programs that know nothing about sockets.
 
 use std::fs;
 use std::io::{Read, Write};
 use std::net::Shutdown;
 use std::process::{Command, Stdio};
 
-use crate::server::{ask, printed, run, script, serve};
-use crate::support::{connect, has, skipped, start};
+use crate::server::{ask, path_in, printed, read_answer, run, script, serve};
+use crate::support::{connect, has, has_root, start};
 
-/// Bytes that no two places have alike.
+/// A long text, in which no line occurs twice.
 fn long_text() -> String {
     (0..200_000).map(|n| format!("{n}\n")).collect()
 }
@@ -18,9 +18,8 @@ fn git_daemon_serves_five_clones_at_once() {
     if !has("git", "git") {
         return;
     }
-    let folder = tempfile::tempdir().expect("a temporary folder can be made");
-    let place = |name: &str| folder.path().join(name).to_str().expect("a plain name").to_string();
-    // whatever whoever runs this test has configured
+    let folder = tempfile::tempdir().expect("a temporary folder can be created");
+    // ignore the configuration of the user who runs this test
     let git = |arguments: &[&str]| {
         let mut command = Command::new("git");
         command.args(arguments).env("GIT_CONFIG_GLOBAL", "/dev/null").env("GIT_CONFIG_NOSYSTEM", "1");
@@ -29,14 +28,15 @@ fn git_daemon_serves_five_clones_at_once() {
         command
     };
     let succeed = |arguments: &[&str]| {
-        let done = run(&mut git(arguments));
-        assert_eq!(done.code, Some(0), "git {arguments:?}: {}", done.stderr);
+        let finished = run(&mut git(arguments));
+        assert_eq!(finished.code, Some(0), "git {arguments:?}: {}", finished.stderr);
     };
-    succeed(&["init", "--quiet", &place("work")]);
+    let (work, project) = (path_in(&folder, "work"), path_in(&folder, "project.git"));
+    succeed(&["init", "--quiet", &work]);
     fs::write(folder.path().join("work/text"), long_text()).expect("a file can be written");
-    succeed(&["-C", &place("work"), "add", "text"]);
-    succeed(&["-C", &place("work"), "commit", "--quiet", "--message", "a text"]);
-    succeed(&["clone", "--quiet", "--bare", &place("work"), &place("project.git")]);
+    succeed(&["-C", &work, "add", "text"]);
+    succeed(&["-C", &work, "commit", "--quiet", "--message", "a text"]);
+    succeed(&["clone", "--quiet", "--bare", &work, &project]);
 
     let base = format!("--base-path={}", folder.path().display());
     let daemon = ["git", "daemon", "--inetd", "--verbose", "--log-destination=stderr", "--export-all", &base];
@@ -44,16 +44,16 @@ fn git_daemon_serves_five_clones_at_once() {
     let url = format!("git://127.0.0.1:{}/project.git", server.port);
     let clones: Vec<_> = (0..5)
         .map(|n| {
-            let mut command = git(&["clone", "--quiet", &url, &place(&format!("clone{n}"))]);
+            let mut command = git(&["clone", "--quiet", &url, &path_in(&folder, &format!("clone{n}"))]);
             crate::support::start_piped(&mut command)
         })
         .collect();
     for (n, mut clone) in clones.into_iter().enumerate() {
         assert!(clone.wait().success(), "{}", clone.stderr());
         let text = fs::read_to_string(folder.path().join(format!("clone{n}/text")));
-        assert!(text.is_ok_and(|text| text == long_text()), "clone {n} is not what was committed");
+        assert!(text.is_ok_and(|text| text == long_text()), "clone {n} differs from the commit");
     }
-    // it knows its client from REMOTE_ADDR and REMOTE_PORT
+    // git daemon logs its client's address from REMOTE_ADDR and REMOTE_PORT
     let log = server.wait_log(5, " exit=0 ");
     assert_eq!(log.matches("Connection from 127.0.0.1:").count(), 5, "{log}");
     server.stop();
@@ -64,7 +64,7 @@ fn micro_httpd_serves_eight_downloads_at_once() {
     if !has("micro-httpd", "micro-httpd") || !has("curl", "curl") {
         return;
     }
-    let folder = tempfile::tempdir().expect("a temporary folder can be made");
+    let folder = tempfile::tempdir().expect("a temporary folder can be created");
     fs::write(folder.path().join("text.txt"), long_text()).expect("a file can be written");
     let mut server = serve(&[], &["micro-httpd", folder.path().to_str().expect("a plain name")]);
     let url = format!("http://127.0.0.1:{}/", server.port);
@@ -73,11 +73,11 @@ fn micro_httpd_serves_eight_downloads_at_once() {
     for n in 0..8 {
         curl.arg("--output").arg(folder.path().join(format!("got{n}"))).arg(format!("{url}text.txt"));
     }
-    let done = run(&mut curl);
-    assert_eq!(done.code, Some(0), "{}", done.stderr);
+    let finished = run(&mut curl);
+    assert_eq!(finished.code, Some(0), "{}", finished.stderr);
     for n in 0..8 {
         let got = fs::read_to_string(folder.path().join(format!("got{n}")));
-        assert!(got.is_ok_and(|got| got == long_text()), "download {n} is not what was served");
+        assert!(got.is_ok_and(|got| got == long_text()), "download {n} differs from the file");
     }
     server.wait_log(8, " exit=0 ");
     let status = ["--silent", "--output", "/dev/null", "--write-out", "%{http_code}", "--max-time", "15"];
@@ -87,7 +87,7 @@ fn micro_httpd_serves_eight_downloads_at_once() {
 
 #[test]
 fn a_shell_script_talks_with_its_client() {
-    let folder = tempfile::tempdir().expect("a temporary folder can be made");
+    let folder = tempfile::tempdir().expect("a temporary folder can be created");
     let text = "#!/bin/sh\nread name\necho \"hello $name from $TCPREMOTEIP\"\nsleep 0.01 & wait\nexit 7\n";
     let mut server = serve(&[], &[&script(&folder, text)]);
     assert_eq!(ask(server.port, "Ada\n"), "hello Ada from 127.0.0.1\n");
@@ -96,11 +96,11 @@ fn a_shell_script_talks_with_its_client() {
 }
 
 #[test]
-fn a_python_script_finds_the_socket_itself_on_descriptor_0() {
+fn a_python_script_can_use_the_socket_on_descriptor_0() {
     if !has("python3", "python3") {
         return;
     }
-    let folder = tempfile::tempdir().expect("a temporary folder can be made");
+    let folder = tempfile::tempdir().expect("a temporary folder can be created");
     let text = "#!/usr/bin/env python3
 import os, socket
 client = socket.socket(fileno=0)
@@ -116,7 +116,7 @@ print(input()[::-1])
 }
 
 #[test]
-fn cat_gives_back_whatever_it_is_given() {
+fn cat_sends_everything_back() {
     let server = serve(&[], &["cat"]);
     let sent = long_text();
     let mut client = connect(server.port);
@@ -127,14 +127,14 @@ fn cat_gives_back_whatever_it_is_given() {
         writing.shutdown(Shutdown::Write).expect("a connection can be half-closed");
     });
     let mut got = String::new();
-    client.read_to_string(&mut got).expect("it comes back whole");
-    writer.join().expect("all was written");
+    client.read_to_string(&mut got).expect("cat sends the text back");
+    writer.join().expect("the writer has written everything");
     assert!(got == sent, "{} bytes of {} came back", got.len(), sent.len());
     server.stop();
 }
 
 #[test]
-fn telnet_talks_to_a_program() {
+fn telnet_can_talk_to_a_program() {
     if !has("telnet", "telnet") {
         return;
     }
@@ -153,10 +153,9 @@ fn telnet_talks_to_a_program() {
 }
 
 #[test]
-fn a_challenge_runs_as_nobody_with_little_to_use() {
-    if !nix::unistd::geteuid().is_root() {
-        assert!(std::env::var_os("CI").is_none(), "not root");
-        return skipped("not root, and only root can run children as another user");
+fn a_ctf_challenge_runs_as_nobody_with_limited_resources() {
+    if !has_root("only root can run children as another user") {
+        return;
     }
     let program = "id -un; grep -E '^(NoNewPrivs|CapEff):' /proc/self/status; ulimit -v;
         grep 'Max processes' /proc/self/limits; cat";
@@ -168,11 +167,11 @@ fn a_challenge_runs_as_nobody_with_little_to_use() {
 
     let mut server = challenge("4");
     let mut answer = String::new();
-    connect(server.port).read_to_string(&mut answer).expect("what was said arrives");
+    connect(server.port).read_to_string(&mut answer).expect("the answer arrives");
     let words: Vec<_> = answer.split_whitespace().collect();
     let expected = "nobody CapEff: 0000000000000000 NoNewPrivs: 1 262144 Max processes 64 64 processes";
     assert_eq!(words.join(" "), expected);
-    // it would have waited for ever
+    // its `cat` waits for the client until the timeout
     let log = server.wait_log(1, "prise: end pid=");
     assert!(log.contains(" signal=TERM why=timeout\n"), "{log}");
     server.stop();
@@ -180,17 +179,9 @@ fn a_challenge_runs_as_nobody_with_little_to_use() {
     let mut server = challenge("60");
     let held = [connect(server.port), connect(server.port)];
     server.wait_log(2, "prise: start pid=");
-    assert_eq!(bytes_for_a_refused_client(server.port), 0);
+    assert_eq!(read_answer(connect(server.port)), "");
     let log = server.wait_log(1, "prise: refused peer=127.0.0.1:");
     assert!(log.contains(" why=per-ip\n"), "{log}");
     drop(held);
     server.stop();
-}
-
-/// How many bytes come to a client who is refused.
-fn bytes_for_a_refused_client(port: u16) -> usize {
-    let mut client = connect(port);
-    let mut bytes = Vec::new();
-    client.read_to_end(&mut bytes).expect("the end comes, and no reset");
-    bytes.len()
 }

@@ -1,5 +1,5 @@
-//! Programs that people deploy, behind `prise serve`, and what stands before it and beside it: proxies and
-//! supervisors. All are Debian's own.
+//! `prise serve` together with programs that people deploy: inetd and UCSPI programs behind it, haproxy in front of it,
+//! systemd and other supervisors that start it. All are Debian packages.
 
 #[path = "../support/mod.rs"]
 mod support;

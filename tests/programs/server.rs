@@ -1,34 +1,33 @@
-//! `prise serve`, on a port that it picks, and what it logs; programs that are run to their end.
+//! Runs `prise serve` on a port that the kernel picks and reads its log; runs other programs to their end.
 
 use std::io::{Read, Write};
-use std::net::{Ipv4Addr, Shutdown, TcpStream};
-use std::os::fd::AsRawFd;
+use std::net::TcpStream;
 use std::process::{Command, Stdio};
 use std::time::Instant;
 
 use nix::sys::signal::Signal;
-use nix::sys::socket::{AddressFamily, SockFlag, SockType, SockaddrIn, bind, connect, socket};
+use tempfile::TempDir;
 
-use crate::support::{DEADLINE, Running, connect as connect_to, start_piped, wait_until};
+use crate::support::{self, DEADLINE, Running, connect, start_piped, wait_until};
 
 pub const PRISE: &str = env!("CARGO_BIN_EXE_prise");
 
-/// A server, which ends with this value, its children too.
+/// A running server. Dropping this value ends it and its children.
 pub struct Server {
     running: Running,
     pub port: u16,
 }
 
-/// Serve a program.
+/// Start `prise serve` with a program.
 #[track_caller]
 pub fn serve(options: &[&str], program: &[&str]) -> Server {
     let mut command = Command::new(PRISE);
-    // who fails a test is not waited for
+    // if a test fails, its children need not finish
     command.args(["serve", "--grace", "1"]).args(options).args(["127.0.0.1:0", "--"]).args(program);
     listening(start_piped(&mut command))
 }
 
-/// Wait until a server says where it listens.
+/// Wait until a server prints its address.
 #[track_caller]
 pub fn listening(mut running: Running) -> Server {
     let mut port = None;
@@ -37,7 +36,7 @@ pub fn listening(mut running: Running) -> Server {
         port = running.stdout().strip_suffix('\n').and_then(|line| line.rsplit(':').next()?.parse().ok());
         port.is_some()
     });
-    Server { running, port: port.expect("it was waited for") }
+    Server { running, port: port.expect("the loop above has read it") }
 }
 
 impl Server {
@@ -49,7 +48,7 @@ impl Server {
         self.running.stderr()
     }
 
-    /// Wait until so many lines of the log hold a text.
+    /// Wait until `count` lines of the log contain a text; gives the log.
     #[track_caller]
     pub fn wait_log(&mut self, count: usize, text: &str) -> String {
         wait_until(&format!("{count} lines with {text:?} in the log"), || {
@@ -62,7 +61,7 @@ impl Server {
         self.log()
     }
 
-    /// Ask it to stop, and give its whole log.
+    /// Stop it with SIGTERM; gives its whole log. Its exit status must be 0.
     #[track_caller]
     pub fn stop(mut self) -> String {
         self.running.signal(Signal::SIGTERM);
@@ -75,7 +74,7 @@ impl Server {
 
 impl Drop for Server {
     fn drop(&mut self) {
-        // its children are in groups of their own, and it ends them
+        // each child has its own process group, so let the server end them
         if self.running.try_wait().is_none() {
             self.running.signal(Signal::SIGTERM);
         }
@@ -86,8 +85,8 @@ impl Drop for Server {
     }
 }
 
-/// What a program that has ended left.
-pub struct Done {
+/// The exit code and the output of a program that has ended.
+pub struct Finished {
     pub code: Option<i32>,
     pub stdout: Vec<u8>,
     pub stderr: String,
@@ -95,14 +94,14 @@ pub struct Done {
 
 /// Run a program to its end.
 #[track_caller]
-pub fn run(command: &mut Command) -> Done {
+pub fn run(command: &mut Command) -> Finished {
     let mut running = start_piped(command);
     let code = running.wait().code();
     let stderr = String::from_utf8_lossy(&running.all_stderr()).into_owned();
-    Done { code, stdout: running.all_stdout(), stderr }
+    Finished { code, stdout: running.all_stdout(), stderr }
 }
 
-/// Run a program that must succeed, and give what it printed.
+/// Run a program that must succeed; gives its stdout.
 #[track_caller]
 pub fn printed(program: &str, arguments: &[&str]) -> String {
     let done = run(Command::new(program).args(arguments));
@@ -110,50 +109,39 @@ pub fn printed(program: &str, arguments: &[&str]) -> String {
     String::from_utf8_lossy(&done.stdout).into_owned()
 }
 
-/// Make a script that can be executed. install(1) writes it, since a process that another test starts would
-/// keep a file of ours open for writing, and such a file cannot be executed.
-pub fn script(folder: &tempfile::TempDir, text: &str) -> String {
-    let file = folder.path().join("script");
-    let file = file.to_str().expect("a temporary folder has a plain name");
+/// The path of a file in a temporary folder.
+pub fn path_in(folder: &TempDir, name: &str) -> String {
+    folder.path().join(name).to_str().expect("a temporary folder has a plain name").into()
+}
+
+/// Create an executable script with install(1). If this process wrote the file itself, another test could fork at that
+/// moment: its child would keep the file open for writing, and exec of the script would fail with ETXTBSY.
+pub fn script(folder: &TempDir, text: &str) -> String {
+    let file = path_in(folder, "script");
     let mut command = Command::new("install");
-    command.args(["-m", "755", "/dev/stdin", file]).stdin(Stdio::piped());
-    let mut running = crate::support::start(&mut command);
+    command.args(["-m", "755", "/dev/stdin", &file]).stdin(Stdio::piped());
+    let mut running = support::start(&mut command);
     running.stdin().write_all(text.as_bytes()).expect("install reads");
     assert!(running.wait().success());
-    file.into()
+    file
 }
 
-/// Say something, half-close, and read to the end.
+/// Connect, send a text, half-close, and read the answer to the end of file.
 #[track_caller]
 pub fn ask(port: u16, text: &str) -> String {
-    tell(connect_to(port), text)
+    exchange(connect(port), text)
 }
 
-/// The same on a connection.
+/// The same on an open connection.
 #[track_caller]
-pub fn tell(mut client: TcpStream, text: &str) -> String {
-    client.write_all(text.as_bytes()).expect("the server takes it");
-    client.shutdown(Shutdown::Write).expect("a connection can be half-closed");
-    heard(client)
+pub fn exchange(client: TcpStream, text: &str) -> String {
+    String::from_utf8(support::exchange(client, text.as_bytes())).expect("the answer is UTF-8")
 }
 
-/// Read to the end.
+/// Read an answer to the end of file.
 #[track_caller]
-pub fn heard(mut client: TcpStream) -> String {
+pub fn read_answer(mut client: TcpStream) -> String {
     let mut answer = String::new();
-    client.read_to_string(&mut answer).expect("the answer comes whole");
+    client.read_to_string(&mut answer).expect("the answer ends with an end of file, and is UTF-8");
     answer
-}
-
-/// Connect from an address of this machine's own network, 127/8.
-pub fn connect_from(host: u8, port: u16) -> TcpStream {
-    let client = socket(AddressFamily::Inet, SockType::Stream, SockFlag::SOCK_CLOEXEC, None);
-    let client = client.expect("a socket can be made");
-    bind(client.as_raw_fd(), &SockaddrIn::new(127, 0, 0, host, 0)).expect("all of 127/8 is this machine");
-    let [a, b, c, d] = Ipv4Addr::LOCALHOST.octets();
-    connect(client.as_raw_fd(), &SockaddrIn::new(a, b, c, d, port)).expect("the server listens");
-    let client = TcpStream::from(client);
-    client.set_read_timeout(Some(DEADLINE)).expect("a deadline can be set");
-    client.set_write_timeout(Some(DEADLINE)).expect("a deadline can be set");
-    client
 }

@@ -1,12 +1,12 @@
-//! Who starts a server: systemd's socket activation, and a supervisor that wants to be told.
+//! Supervisors: systemd's socket activation, and notifications to NOTIFY_SOCKET.
 
 use std::process::Command;
 
-use crate::server::{PRISE, ask, listening};
+use crate::server::{PRISE, ask, listening, path_in};
 use crate::support::{free_port, has, start_piped, wait_until};
 
 #[test]
-fn systemd_hands_its_socket_over_and_no_client_waits_in_vain() {
+fn systemd_can_pass_its_socket_and_every_client_is_served() {
     if !has("systemd-socket-activate", "systemd") {
         return;
     }
@@ -16,7 +16,7 @@ fn systemd_hands_its_socket_over_and_no_client_waits_in_vain() {
     let mut running = start_piped(&mut command);
     wait_until("systemd-socket-activate listens", || running.stderr().contains("Listening on "));
     let port = address.rsplit(':').next().and_then(|port| port.parse().ok()).expect("it has a port");
-    // the first client starts the server, and is served by it
+    // the first client makes systemd start the server, which then serves it
     for _ in 0..2 {
         let answer = ask(port, "hello\n");
         assert!(answer.ends_with("hello\n") && answer.contains("TCPREMOTEIP=127.0.0.1\n"), "{answer}");
@@ -30,7 +30,7 @@ fn systemd_hands_its_socket_over_and_no_client_waits_in_vain() {
 }
 
 #[test]
-fn a_socket_on_another_port_than_asked_for_is_not_served() {
+fn a_passed_socket_with_the_wrong_port_is_refused() {
     if !has("systemd-socket-activate", "systemd") {
         return;
     }
@@ -41,11 +41,11 @@ fn a_socket_on_another_port_than_asked_for_is_not_served() {
     wait_until("systemd-socket-activate listens", || running.stderr().contains("Listening on "));
     let _client = crate::support::connect(port);
     assert_eq!(running.wait().code(), Some(100));
-    let said = String::from_utf8_lossy(&running.all_stderr()).into_owned();
-    assert!(said.contains(&format!("127.0.0.1:{port} was handed over")), "{said}");
+    let stderr = String::from_utf8_lossy(&running.all_stderr()).into_owned();
+    assert!(stderr.contains(&format!("127.0.0.1:{port} was handed over")), "{stderr}");
 }
 
-/// Prints the datagrams that come.
+/// Prints two datagrams, as a supervisor receives them.
 const READER: &str = "import socket, sys
 name = sys.argv[1]
 reader = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
@@ -55,13 +55,12 @@ for _ in range(2): print(reader.recv(1000).decode(), flush=True)
 ";
 
 #[test]
-fn a_supervisor_is_told_when_clients_may_come_and_when_no_more() {
+fn a_supervisor_is_notified_of_readiness_and_of_the_stop() {
     if !has("python3", "python3") {
         return;
     }
-    let folder = tempfile::tempdir().expect("a temporary folder can be made");
-    let path = folder.path().join("notify").to_str().expect("a plain name").to_string();
-    for name in [path, format!("@prise-{}", std::process::id())] {
+    let folder = tempfile::tempdir().expect("a temporary folder can be created");
+    for name in [path_in(&folder, "notify"), format!("@prise-{}", std::process::id())] {
         let mut reader = start_piped(Command::new("python3").args(["-c", READER, &name]));
         reader.wait_stdout("bound\n");
         let mut command = Command::new(PRISE);

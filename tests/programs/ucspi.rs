@@ -1,32 +1,32 @@
-//! Programs that expect what tcpserver gives: the client's address in the environment.
+//! UCSPI programs, written for tcpserver: they expect the client's address in the environment.
 
 use std::fs;
 use std::process::{Command, Stdio};
 
-use crate::server::{ask, connect_from, serve, tell};
-use crate::support::{has, start};
+use crate::server::{ask, exchange, path_in, serve};
+use crate::support::{connect_from, has, start};
 
 #[test]
 fn tcprulescheck_finds_the_clients_address_in_the_environment() {
     if !has("tcprules", "ucspi-tcp") {
         return;
     }
-    let folder = tempfile::tempdir().expect("a temporary folder can be made");
-    let place = |name: &str| folder.path().join(name).to_str().expect("a plain name").to_string();
-    fs::write(place("rules"), "127.0.0.77:deny\n127.:allow\n:deny\n").expect("a file can be written");
-    let rules = fs::File::open(place("rules")).expect("it was written");
+    let folder = tempfile::tempdir().expect("a temporary folder can be created");
+    let [rules, compiled, temporary] = ["rules", "rules.cdb", "rules.tmp"].map(|name| path_in(&folder, name));
+    fs::write(&rules, "127.0.0.77:deny\n127.:allow\n:deny\n").expect("a file can be written");
+    let rules = fs::File::open(&rules).expect("the file exists");
     let mut tcprules = Command::new("tcprules");
-    tcprules.args([place("rules.cdb"), place("rules.tmp")]).stdin(Stdio::from(rules));
+    tcprules.args([&compiled, &temporary]).stdin(Stdio::from(rules));
     assert!(start(&mut tcprules).wait().success());
 
-    let server = serve(&["--clear-env"], &["tcprulescheck", &place("rules.cdb")]);
+    let server = serve(&["--clear-env"], &["tcprulescheck", &compiled]);
     assert_eq!(ask(server.port, ""), "rule 127.:\nallow connection\n");
-    assert_eq!(tell(connect_from(77, server.port), ""), "rule 127.0.0.77:\ndeny connection\n");
+    assert_eq!(exchange(connect_from("127.0.0.77", server.port), ""), "rule 127.0.0.77:\ndeny connection\n");
     server.stop();
 }
 
 #[test]
-fn recordio_writes_down_what_passes_on_descriptor_2() {
+fn recordio_records_the_conversation_on_descriptor_2() {
     if !has("recordio", "ucspi-tcp") {
         return;
     }
@@ -39,7 +39,7 @@ fn recordio_writes_down_what_passes_on_descriptor_2() {
 }
 
 #[test]
-fn nothing_of_the_servers_environment_passes_for_the_clients() {
+fn stale_client_variables_of_the_server_are_removed() {
     let mut command = Command::new(crate::server::PRISE);
     command.args(["serve", "127.0.0.1:0", "--", "env"]);
     command.env("TCPREMOTEHOST", "forged.example.org").env("TCPREMOTEINFO", "forged").env("KEPT", "yes");

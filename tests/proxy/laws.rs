@@ -1,30 +1,30 @@
-//! What holds of any bytes. The property tests and the fuzz target share it.
+//! The laws that the header's parser obeys for any bytes. The property tests and the fuzz target use them.
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 
 use prise::inside::proxy::{Addresses, Header, LONGEST, parse};
 
-/// Panic unless these bytes, and all that they begin with, are parsed as they must be.
-pub fn uphold(bytes: &[u8]) {
+/// Panic unless the parser obeys the laws for these bytes and for each of their beginnings.
+pub fn assert_laws(bytes: &[u8]) {
     let end = (0..=bytes.len()).find(|&n| !matches!(parse(&bytes[..n]), Header::Partial { .. }));
     let pieces = end.unwrap_or(bytes.len() + 1);
     for n in 0..pieces {
-        never_asks_too_much(&bytes[..n], bytes.get(..n + 1).map(parse));
+        assert_never_asks_too_much(&bytes[..n], bytes.get(..n + 1).map(parse));
     }
     match end {
-        None => asks_for_all_that_it_can(bytes),
+        None => assert_asks_for_the_shortest_rest(bytes),
         Some(n) => {
             if let Some(before) = n.checked_sub(1) {
-                asks_for_all_that_it_can(&bytes[..before]);
+                assert_asks_for_the_shortest_rest(&bytes[..before]);
             }
-            is_settled(bytes, n);
+            assert_final(bytes, n);
         }
     }
 }
 
-/// All bytes that a beginning asks for are the header's, and no header is too long.
-fn never_asks_too_much(beginning: &[u8], next: Option<Header>) {
-    let Header::Partial { at_least } = parse(beginning) else { unreachable!("it was one") };
+/// A partial header asks for at least one byte, for no byte after the header, and never beyond the longest header.
+fn assert_never_asks_too_much(beginning: &[u8], next: Option<Header>) {
+    let Header::Partial { at_least } = parse(beginning) else { unreachable!("the caller has checked this") };
     assert!(at_least >= 1 && beginning.len() + at_least <= LONGEST, "{at_least} after {beginning:?}");
     match next {
         Some(Header::Partial { at_least: then }) => assert!(then + 1 >= at_least, "{at_least}, then {then}"),
@@ -33,10 +33,10 @@ fn never_asks_too_much(beginning: &[u8], next: Option<Header>) {
     }
 }
 
-/// There is a next byte with which one less is asked for. So it is in its turn, to the end of a header:
-/// that beginning is not bad, and what it asks for is what the shortest header has.
-fn asks_for_all_that_it_can(beginning: &[u8]) {
-    let Header::Partial { at_least } = parse(beginning) else { unreachable!("it was one") };
+/// Some next byte reduces the number of missing bytes by one. By induction, a valid header of exactly this rest exists:
+/// the beginning is not invalid, and it asks for the shortest possible rest.
+fn assert_asks_for_the_shortest_rest(beginning: &[u8]) {
+    let Header::Partial { at_least } = parse(beginning) else { unreachable!("the caller has checked this") };
     let mut longer = beginning.to_vec();
     longer.push(0);
     let missing = (0..=u8::MAX).filter_map(|byte| {
@@ -50,13 +50,13 @@ fn asks_for_all_that_it_can(beginning: &[u8]) {
     assert_eq!(missing.min(), Some(at_least - 1), "after {beginning:?}");
 }
 
-/// From that byte on, more bytes change nothing, and it is a header where a simple reader finds one.
-fn is_settled(bytes: &[u8], n: usize) {
+/// After byte `n`, more bytes do not change the result; and a simple second parser finds the same header.
+fn assert_final(bytes: &[u8], n: usize) {
     let first = parse(&bytes[..n]);
-    // no byte after the longest line's can matter to a line, and all of them are counted in the end
+    // bytes after the longest line cannot change a line, so test 108 lengths and the whole
     for longer in (n..=bytes.len()).take(108).chain([bytes.len()]).map(|n| parse(&bytes[..n])) {
         match (first, longer) {
-            // another fault may be seen first
+            // with more bytes, the parser may report another fault
             (Header::Bad(_), Header::Bad(_)) => {}
             _ => assert_eq!(first, longer, "{bytes:?}"),
         }
@@ -69,7 +69,7 @@ fn is_settled(bytes: &[u8], n: usize) {
     assert_eq!(found, expected, "{bytes:?}");
 }
 
-/// A line, if there is one whole, taken apart at its spaces.
+/// A simple parser of version 1: it splits a complete line at its spaces.
 fn simple_v1(bytes: &[u8]) -> Option<(usize, Option<Addresses>)> {
     let start = &bytes[..bytes.len().min(107)];
     let end = start.windows(2).position(|pair| pair == b"\r\n")?;
@@ -94,7 +94,7 @@ fn simple_v1(bytes: &[u8]) -> Option<(usize, Option<Addresses>)> {
     Some((end + 2, Some(Addresses { client, local })))
 }
 
-/// A binary header, if there is one whole, byte for byte.
+/// A simple parser of version 2: it reads a complete header byte by byte.
 fn simple_v2(bytes: &[u8]) -> Option<(usize, Option<Addresses>)> {
     if bytes.len() < 16 || bytes[..12] != *b"\x0D\x0A\x0D\x0A\x00\x0D\x0A\x51\x55\x49\x54\x0A" {
         return None;

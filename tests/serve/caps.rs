@@ -1,58 +1,42 @@
-//! How many children, how many clients of one source, how fast they come, how long they stay.
+//! The limits: number of children, clients per source, rate per source, time per client.
 
 use std::io::Write;
-use std::net::{Ipv4Addr, TcpStream};
-use std::os::fd::AsRawFd;
+use std::net::TcpStream;
 use std::time::{Duration, Instant};
 
-use nix::sys::socket::{AddressFamily, SockFlag, SockType, SockaddrIn, bind, connect, socket};
-
-use crate::fixture::{Reaper, Server, assert_closed, finish, marked_sleep, peer, running};
-use crate::support::{DEADLINE, wait_until};
+use crate::fixture::{Reaper, Server, assert_closed, exchange, marked_sleep, peer, running_count};
+use crate::support::{DEADLINE, connect_from, wait_until};
 
 trials!(
-    both: the_next_client_waits_in_the_backlog_while_there_are_as_many_children_as_may_be,
-        one_source_more_than_its_cap_is_closed_and_another_is_served,
+    both: at_max_children_the_next_client_waits_in_the_backlog,
+        a_source_above_its_limit_is_closed_and_another_is_served,
         two_addresses_of_one_ipv6_network_are_one_source,
-        ipv4_that_comes_by_an_ipv6_socket_is_counted_as_ipv4,
-        a_source_that_came_too_fast_recovers_by_itself,
-        a_child_is_told_to_end_when_its_time_is_over_and_its_group_is_killed_2_seconds_later,
-        a_child_that_ends_in_time_is_told_nothing;
+        an_ipv4_client_of_an_ipv6_socket_is_counted_as_ipv4,
+        a_source_above_its_rate_is_served_again_later,
+        timeout_sends_sigterm_and_2_seconds_later_sigkill_to_the_group,
+        a_child_that_ends_in_time_gets_no_signal;
     once: ;
 );
 
-/// A client from another of this machine's own addresses.
-pub fn connect_from(address: &str, port: u16) -> TcpStream {
-    let client = socket(AddressFamily::Inet, SockType::Stream, SockFlag::SOCK_CLOEXEC, None)
-        .expect("a socket can be made");
-    let own: Ipv4Addr = address.parse().expect("an IPv4 address");
-    let [a, b, c, d] = own.octets();
-    bind(client.as_raw_fd(), &SockaddrIn::new(a, b, c, d, 0)).expect("all of 127.0.0.0/8 is this machine");
-    connect(client.as_raw_fd(), &SockaddrIn::new(127, 0, 0, 1, port)).expect("the server listens");
-    let client = TcpStream::from(client);
-    client.set_read_timeout(Some(DEADLINE)).expect("a deadline can be set");
-    client
-}
-
-fn the_next_client_waits_in_the_backlog_while_there_are_as_many_children_as_may_be(reaper: Reaper) {
+fn at_max_children_the_next_client_waits_in_the_backlog(reaper: Reaper) {
     let mut server = Server::start(reaper, &["--max-children", "3"], &["cat"]);
     let clients: Vec<_> = (0..5).map(|_| server.connect()).collect();
     server.wait_log("prise: paused why=max-children live=3/3\n");
     assert_eq!(server.children().len(), 3);
-    // no client that waits holds a descriptor of the server
+    // the two waiting clients are not accepted: they cost the server no descriptor
     let status = server.status();
     assert_eq!((status.accepted, status.live, status.waiting), (3, 3, 0));
     for client in clients {
-        assert_eq!(finish(client, b"hello"), b"hello");
+        assert_eq!(exchange(client, b"hello"), b"hello");
     }
     server.wait_log("prise: resumed live=[0-2]/3\n");
-    let status = server.at_rest();
+    let status = server.wait_idle();
     assert_eq!((status.started, status.refused, status.exhausted), (5, 0, 0));
     let log = server.stop();
     assert!(!log.contains("live=4"), "{log}");
 }
 
-fn one_source_more_than_its_cap_is_closed_and_another_is_served(reaper: Reaper) {
+fn a_source_above_its_limit_is_closed_and_another_is_served(reaper: Reaper) {
     let mut server = Server::start(reaper, &["--per-ip", "2"], &["cat"]);
     let held = [server.connect(), server.connect()];
     server.wait_children(2);
@@ -60,18 +44,18 @@ fn one_source_more_than_its_cap_is_closed_and_another_is_served(reaper: Reaper) 
     assert_closed(&mut third);
     server.wait_log(&format!("prise: refused peer={} why=per-ip\n", peer(&third)));
     let other = connect_from("127.0.0.2", server.port);
-    assert_eq!(finish(other, b"other"), b"other");
+    assert_eq!(exchange(other, b"other"), b"other");
     for client in held {
-        assert_eq!(finish(client, b"held"), b"held");
+        assert_eq!(exchange(client, b"held"), b"held");
     }
     server.wait_children(0);
     assert_eq!(server.ask(b"again"), b"again");
-    assert_eq!(server.at_rest().refused, 1);
+    assert_eq!(server.wait_idle().refused, 1);
     server.stop();
 }
 
-/// A client that a proxy announces.
-fn announced(server: &Server, client: &str) -> TcpStream {
+/// Connect, and announce a client address as a proxy does.
+fn proxied_client(server: &Server, client: &str) -> TcpStream {
     let mut stream = server.connect();
     let family = if client.contains(':') { "TCP6" } else { "TCP4" };
     let local = if client.contains(':') { "2001:db8::80" } else { "192.0.2.80" };
@@ -83,46 +67,46 @@ fn announced(server: &Server, client: &str) -> TcpStream {
 fn two_addresses_of_one_ipv6_network_are_one_source(reaper: Reaper) {
     let options = ["--per-ip", "1", "--proxy-protocol", "127.0.0.1"];
     let mut server = Server::start(reaper, &options, &["cat"]);
-    let held = announced(&server, "2001:db8:0:1::a");
+    let held = proxied_client(&server, "2001:db8:0:1::a");
     server.wait_children(1);
-    assert_closed(&mut announced(&server, "2001:db8:0:1:ffff::b"));
+    assert_closed(&mut proxied_client(&server, "2001:db8:0:1:ffff::b"));
     server.wait_log(r"prise: refused peer=\[2001:db8:0:1:ffff::b\]:40000 why=per-ip\n");
-    assert_eq!(finish(announced(&server, "2001:db8:0:2::a"), b"other"), b"other");
-    // and the proxy's own address counts for nothing
-    assert_eq!(finish(announced(&server, "192.0.2.1"), b"other"), b"other");
-    assert_eq!(finish(held, b"held"), b"held");
+    assert_eq!(exchange(proxied_client(&server, "2001:db8:0:2::a"), b"other"), b"other");
+    // the proxy's own address is not counted
+    assert_eq!(exchange(proxied_client(&server, "192.0.2.1"), b"other"), b"other");
+    assert_eq!(exchange(held, b"held"), b"held");
     server.wait_children(0);
-    assert_eq!(finish(announced(&server, "2001:db8:0:1:ffff::b"), b"now"), b"now");
-    assert_eq!(server.at_rest().refused, 1);
+    assert_eq!(exchange(proxied_client(&server, "2001:db8:0:1:ffff::b"), b"now"), b"now");
+    assert_eq!(server.wait_idle().refused, 1);
     server.stop();
 }
 
-fn ipv4_that_comes_by_an_ipv6_socket_is_counted_as_ipv4(reaper: Reaper) {
+fn an_ipv4_client_of_an_ipv6_socket_is_counted_as_ipv4(reaper: Reaper) {
     let mut server = Server::start(reaper, &["--per-ip", "1", "[::]:0"], &["cat"]);
     let held = server.connect();
     server.wait_children(1);
     server.wait_log(&format!("prise: start pid=[0-9]+ peer={} ", peer(&held)));
     assert_closed(&mut server.connect());
-    // mapped into IPv6, both would be of one /64
-    assert_eq!(finish(connect_from("127.0.0.2", server.port), b"other"), b"other");
+    // as IPv4-mapped IPv6 addresses, both would be in the same /64
+    assert_eq!(exchange(connect_from("127.0.0.2", server.port), b"other"), b"other");
     let v6 = TcpStream::connect(("::1", server.port)).expect("the server listens on IPv6, too");
     let v6_line = format!("prise: start pid=[0-9]+ peer={} ", regex::escape(&peer(&v6)));
-    assert_eq!(finish(v6, b"v6"), b"v6");
+    assert_eq!(exchange(v6, b"v6"), b"v6");
     server.wait_log(&v6_line);
     drop(held);
-    assert_eq!(server.at_rest().refused, 1);
+    assert_eq!(server.wait_idle().refused, 1);
     server.stop();
 }
 
-fn a_source_that_came_too_fast_recovers_by_itself(reaper: Reaper) {
+fn a_source_above_its_rate_is_served_again_later(reaper: Reaper) {
     let mut server = Server::start(reaper, &["--rate", "3/2"], &["cat"]);
     let begin = Instant::now();
     let mut served = 0;
     let mut refused = 0;
-    // it goes on trying, which does not put the next token off
+    // refused attempts do not delay the next token
     while served < 6 || refused == 0 {
         let mut client = server.connect();
-        // a client that is refused may have been closed by now
+        // the server may already have closed a refused client
         let _ = client.write_all(b"hello");
         let _ = client.shutdown(std::net::Shutdown::Write);
         let (got, _) = crate::support::read_to_end(&mut client);
@@ -135,16 +119,16 @@ fn a_source_that_came_too_fast_recovers_by_itself(reaper: Reaper) {
         }
         assert!(begin.elapsed() < DEADLINE, "{served} served, {refused} refused");
     }
-    // three at once, and three more at one every two thirds of a second
+    // three at once, then one every two thirds of a second
     assert!(begin.elapsed() >= Duration::from_millis(1990), "{:?}", begin.elapsed());
-    assert_eq!(finish(connect_from("127.0.0.2", server.port), b"other"), b"other");
-    let status = server.at_rest();
+    assert_eq!(exchange(connect_from("127.0.0.2", server.port), b"other"), b"other");
+    let status = server.wait_idle();
     assert_eq!((status.started, status.refused), (served + 1, refused));
     assert_eq!(server.logged(" why=rate\n") as u64, refused);
     server.stop();
 }
 
-fn a_child_is_told_to_end_when_its_time_is_over_and_its_group_is_killed_2_seconds_later(reaper: Reaper) {
+fn timeout_sends_sigterm_and_2_seconds_later_sigkill_to_the_group(reaper: Reaper) {
     let sleep = marked_sleep();
     let program = format!("read -r how; [ $how = meek ] || trap '' TERM; {sleep} & {sleep}");
     let mut server = Server::start(reaper, &["--timeout", "4"], &["sh", "-c", &program]);
@@ -152,7 +136,7 @@ fn a_child_is_told_to_end_when_its_time_is_over_and_its_group_is_killed_2_second
     let peers = [peer(&clients[0]), peer(&clients[1])];
     clients[0].write_all(b"meek\n").unwrap();
     clients[1].write_all(b"stubborn\n").unwrap();
-    wait_until("both have their grandchildren", || running(&sleep) == 4);
+    wait_until("both have their grandchildren", || running_count(&sleep) == 4);
     for (peer, signal, least, most) in [(&peers[0], "TERM", 4.0, 9.0), (&peers[1], "KILL", 6.0, 12.0)] {
         let pattern = format!("prise: end pid=[0-9]+ peer={peer} signal={signal} seconds=([0-9.]+) ");
         let seconds: f64 = server.wait_log(&pattern).parse().expect("a number of seconds");
@@ -161,12 +145,12 @@ fn a_child_is_told_to_end_when_its_time_is_over_and_its_group_is_killed_2_second
     assert_eq!(server.logged(" signal=TERM why=timeout\n"), 2);
     assert_eq!(server.logged(" signal=KILL why=still-there\n"), 1);
     clients.iter_mut().for_each(assert_closed);
-    wait_until("nobody of their groups is left", || running(&sleep) == 0);
-    server.at_rest();
+    wait_until("both process groups are empty", || running_count(&sleep) == 0);
+    server.wait_idle();
     server.stop();
 }
 
-fn a_child_that_ends_in_time_is_told_nothing(reaper: Reaper) {
+fn a_child_that_ends_in_time_gets_no_signal(reaper: Reaper) {
     let mut server = Server::start(reaper, &["--timeout", "3"], &["cat"]);
     for _ in 0..20 {
         assert_eq!(server.ask(b"hello"), b"hello");
@@ -176,6 +160,6 @@ fn a_child_that_ends_in_time_is_told_nothing(reaper: Reaper) {
     server.wait_log(" signal=TERM why=timeout\n");
     assert!(begin.elapsed() >= Duration::from_millis(2990), "{:?}", begin.elapsed());
     drop(held);
-    server.at_rest();
+    server.wait_idle();
     assert_eq!(server.stop().matches("prise: ending ").count(), 1);
 }

@@ -1,5 +1,5 @@
-//! No descriptor, no memory, no process to be had: the server waits without spinning, nobody who was
-//! accepted is dropped, and it goes on as soon as there is some.
+//! The server runs out of descriptors, memory or processes: it waits without spinning, drops no accepted client, and
+//! goes on as soon as it can.
 
 use std::fs;
 use std::io::{Read, Write};
@@ -12,63 +12,53 @@ use std::time::{Duration, Instant};
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 
-use crate::fixture::{
-    REPLY, Reaper, Server, am_root, assert_closed, cpu_ticks, finish, offspring, serve_under,
-};
+use crate::fixture::{REPLY, Reaper, Server, am_root, assert_closed, child_pids, exchange, serve_through};
 use crate::handed::SHARED;
-use crate::strace::{Follow, Strace, can_attach};
-use crate::support::{assert_takes_less, descriptors, has, wait_until};
+use crate::strace::{FORKS, Follow, Strace, can_attach};
+use crate::support::{assert_takes_less, copy_program, cpu_ticks, descriptors, has, set_limit, wait_until};
 
 trials!(
-    both: out_of_descriptors_it_waits_and_serves_all_who_came,
-        out_of_processes_it_serves_later_whom_it_has_accepted,
-        every_shortage_that_accept_meets_is_waited_out,
-        every_shortage_that_fork_meets_is_waited_out,
-        an_accept_that_fails_again_and_again_does_not_make_it_spin,
-        a_wait_that_fails_is_made_again,
-        who_comes_by_a_proxy_is_heard_while_no_wait_succeeds,
-        a_shortage_does_not_keep_it_from_stopping,
-        a_shortage_that_is_over_is_forgotten,
-        a_shortage_while_it_stops_does_not_make_it_spin,
-        who_comes_by_a_proxy_waits_behind_those_who_wait;
+    both: without_descriptors_it_waits_and_then_serves_everyone,
+        without_processes_it_waits_and_then_serves_everyone,
+        it_retries_accept_after_every_shortage,
+        it_retries_fork_after_every_shortage,
+        an_accept_that_always_fails_does_not_make_it_spin,
+        it_retries_a_failed_ppoll,
+        it_reads_proxy_headers_while_ppoll_fails,
+        it_can_stop_during_a_shortage,
+        it_forgets_a_shortage_that_is_over,
+        a_shortage_while_stopping_does_not_make_it_spin,
+        a_new_client_does_not_cause_a_new_fork_attempt_during_a_shortage;
     once: ;
 );
 
-const FORKS: &str = "?fork,?vfork,?clone,?clone3";
-
-/// Change the soft limit of a process that is running.
+/// Change the soft limit of a running process.
 #[track_caller]
 fn prlimit(pid: u32, limit: &str) {
-    prlimit_by(&mut Command::new("prlimit"), pid, limit);
+    set_limit(&mut Command::new("prlimit"), pid, limit);
 }
 
-#[track_caller]
-fn prlimit_by(prlimit: &mut Command, pid: u32, limit: &str) {
-    let status = prlimit.args(["--pid", &pid.to_string(), limit]).status().expect("prlimit runs");
-    assert!(status.success(), "prlimit {limit}");
-}
-
-/// The descriptor that a process would open next.
+/// The lowest free descriptor of a process, which it will open next.
 fn next_descriptor(pid: u32) -> usize {
-    (0..).find(|fd| !Path::new(&format!("/proc/{pid}/fd/{fd}")).exists()).expect("numbers are without end")
+    (0..).find(|fd| !Path::new(&format!("/proc/{pid}/fd/{fd}")).exists()).expect("the range is endless")
 }
 
-/// Detach, once its children are reaped: a SIGCHLD that comes while strace lets a process go may be lost.
+/// Detach after all children are reaped: a SIGCHLD that arrives while strace detaches may be lost.
 #[track_caller]
-fn let_go(server: &Server, strace: &mut Strace) {
+fn detach_when_reaped(server: &Server, strace: &mut Strace) {
     server.wait_children(0);
     strace.detach();
 }
 
-/// The CPU that it uses in a second, in ticks of 10 ms.
+/// The CPU time that the server uses in a second, in ticks of 10 ms.
 fn ticks_in_a_second(server: &Server) -> u64 {
     let before = cpu_ticks(server.pid());
     std::thread::sleep(Duration::from_secs(1));
     cpu_ticks(server.pid()) - before
 }
 
-/// How many calls strace makes fail in a second; one that takes longer to come, on a busy machine, is
-/// still a second.
+/// How many calls strace lets fail per second. On a busy machine the sleep may be longer than a second; the count is
+/// divided by the real time.
 fn injected_in_a_second(strace: &Strace) -> usize {
     let (before, begin) = (strace.injected(), Instant::now());
     std::thread::sleep(Duration::from_secs(1));
@@ -76,49 +66,47 @@ fn injected_in_a_second(strace: &Strace) -> usize {
     (calls as f64 / begin.elapsed().as_secs_f64()) as usize
 }
 
-fn out_of_descriptors_it_waits_and_serves_all_who_came(reaper: Reaper) {
+fn without_descriptors_it_waits_and_then_serves_everyone(reaper: Reaper) {
     if !has("prlimit", "util-linux") {
         return;
     }
     let mut server = Server::start(reaper, &[], &["cat"]);
     let held = server.connect();
     server.wait_children(1);
-    wait_until("its copy of the client's socket is closed", || descriptors(server.pid()) == server.held);
+    wait_until("its copy of the client's socket is closed", || {
+        descriptors(server.pid()) == server.initial_descriptors
+    });
     prlimit(server.pid(), &format!("--nofile={}:", next_descriptor(server.pid())));
     let waiting: Vec<_> = (0..20).map(|_| server.connect()).collect();
     server.wait_log("prise: paused why=EMFILE live=1/256\n");
     let ticks = ticks_in_a_second(&server);
     assert!(ticks <= 5, "{ticks} ticks of 10 ms in a second");
-    wait_until("it tries again and again", || server.status().exhausted >= 5);
-    // whom it has, it serves on; and it reaps
-    assert_eq!(finish(held, b"held"), b"held");
+    wait_until("it keeps trying", || server.status().exhausted >= 5);
+    // meanwhile it serves the client that it has, and reaps the child
+    assert_eq!(exchange(held, b"held"), b"held");
     server.wait_children(0);
     prlimit(server.pid(), "--nofile=64:");
     for client in waiting {
-        assert_eq!(finish(client, b"waited"), b"waited");
+        assert_eq!(exchange(client, b"waited"), b"waited");
     }
     server.wait_log("prise: resumed live=[01]/256\n");
-    let status = server.at_rest();
+    let status = server.wait_idle();
     assert_eq!((status.started, status.refused), (21, 0));
     server.stop();
 }
 
-fn out_of_processes_it_serves_later_whom_it_has_accepted(reaper: Reaper) {
+fn without_processes_it_waits_and_then_serves_everyone(reaper: Reaper) {
     if !has("prlimit", "util-linux") {
         return;
     }
-    // root may always fork: the server runs as another user, from where that user can read it
+    // root may always fork, so run the server as another user, from a folder that this user can read
     let folder = tempfile::Builder::new().permissions(fs::Permissions::from_mode(0o755)).tempdir().unwrap();
     let copy = folder.path().join("prise");
-    // by a process of its own: a descriptor that is open for writing here, and that another test happens
-    // to fork, would make it a busy text file
-    assert!(
-        Command::new("cp").arg(env!("CARGO_BIN_EXE_prise")).arg(&copy).status().expect("cp runs").success()
-    );
+    copy_program(env!("CARGO_BIN_EXE_prise"), &copy);
     let user = || {
         let mut command = Command::new("prlimit");
         if am_root() {
-            command.uid(NOBODY_ELSE + reaper as u32).current_dir("/");
+            command.uid(UNUSED_UID + reaper as u32).current_dir("/");
         }
         command
     };
@@ -129,21 +117,21 @@ fn out_of_processes_it_serves_later_whom_it_has_accepted(reaper: Reaper) {
     let ticks = ticks_in_a_second(&server);
     assert!(ticks <= 5, "{ticks} ticks of 10 ms in a second");
     let status = server.status();
-    // the others wait in the backlog
+    // the other clients wait in the backlog
     assert_eq!((status.accepted, status.waiting, status.started), (1, 1, 0));
-    prlimit_by(&mut user(), server.pid(), "--nproc=1000:");
+    set_limit(&mut user(), server.pid(), "--nproc=1000:");
     for client in waiting {
-        assert_eq!(finish(client, b"hello\n"), REPLY);
+        assert_eq!(exchange(client, b"hello\n"), REPLY);
     }
     server.wait_log("prise: resumed live=0/256\n");
-    assert_eq!(server.at_rest().started, 5);
+    assert_eq!(server.wait_idle().started, 5);
     server.stop();
 }
 
-/// A user that owns no other process.
-const NOBODY_ELSE: u32 = 61_730;
+/// A user who owns no other process; the next number is the other reaper's.
+const UNUSED_UID: u32 = 61_730;
 
-fn every_shortage_that_accept_meets_is_waited_out(reaper: Reaper) {
+fn it_retries_accept_after_every_shortage(reaper: Reaper) {
     if !can_attach() {
         return;
     }
@@ -153,19 +141,19 @@ fn every_shortage_that_accept_meets_is_waited_out(reaper: Reaper) {
         let mut strace = Strace::attach(server.pid(), Follow::Parent, "accept4", &fault);
         let begin = Instant::now();
         assert_eq!(server.ask(b"hello"), b"hello", "{errno}");
-        // four times it waited
+        // it has waited four times
         assert!(begin.elapsed() >= Duration::from_millis(380), "{errno}: {:?}", begin.elapsed());
-        let_go(&server, &mut strace);
+        detach_when_reaped(&server, &mut strace);
         assert_eq!(strace.injected(), 4, "{errno}");
     }
     server.wait_log("prise: paused why=ENFILE live=0/256\n");
     server.wait_log("prise: resumed live=0/256\n");
-    let status = server.at_rest();
+    let status = server.wait_idle();
     assert_eq!((status.started, status.exhausted, status.refused), (3, 12, 0));
     server.stop();
 }
 
-fn every_shortage_that_fork_meets_is_waited_out(reaper: Reaper) {
+fn it_retries_fork_after_every_shortage(reaper: Reaper) {
     if !can_attach() {
         return;
     }
@@ -175,17 +163,17 @@ fn every_shortage_that_fork_meets_is_waited_out(reaper: Reaper) {
         let mut strace = Strace::attach(server.pid(), Follow::Parent, FORKS, &fault);
         let clients: Vec<_> = (0..3).map(|_| server.connect()).collect();
         for client in clients {
-            assert_eq!(finish(client, b"hello"), b"hello", "{errno}");
+            assert_eq!(exchange(client, b"hello"), b"hello", "{errno}");
         }
-        let_go(&server, &mut strace);
+        detach_when_reaped(&server, &mut strace);
         assert_eq!(strace.injected(), 4, "{errno}");
     }
-    let status = server.at_rest();
+    let status = server.wait_idle();
     assert_eq!((status.started, status.exhausted, status.refused), (6, 8, 0));
     server.stop();
 }
 
-fn an_accept_that_fails_again_and_again_does_not_make_it_spin(reaper: Reaper) {
+fn an_accept_that_always_fails_does_not_make_it_spin(reaper: Reaper) {
     if !can_attach() {
         return;
     }
@@ -197,13 +185,13 @@ fn an_accept_that_fails_again_and_again_does_not_make_it_spin(reaper: Reaper) {
         let calls = injected_in_a_second(&strace);
         strace.detach();
         assert!(calls <= 400, "{errno}: {calls} calls in a second");
-        assert_eq!(finish(waiting, b"hello"), b"hello", "{errno}");
+        assert_eq!(exchange(waiting, b"hello"), b"hello", "{errno}");
     }
-    server.at_rest();
+    server.wait_idle();
     server.stop();
 }
 
-fn a_wait_that_fails_is_made_again(reaper: Reaper) {
+fn it_retries_a_failed_ppoll(reaper: Reaper) {
     if !can_attach() {
         return;
     }
@@ -211,38 +199,38 @@ fn a_wait_that_fails_is_made_again(reaper: Reaper) {
     for errno in ["ENOMEM", "EINTR"] {
         let fault = format!("error={errno}:when=1..3");
         let mut strace = Strace::attach(server.pid(), Follow::Parent, "ppoll", &fault);
-        // one wait may bring a client and the end of the one before it: how many clients it takes is open
-        wait_until("three waits fail", || {
+        // one ppoll may report both a client and the end of the child before, so the number of clients needed varies
+        wait_until("ppoll fails three times", || {
             assert_eq!(server.ask(b"hello"), b"hello", "{errno}");
             strace.injected() == 3
         });
-        let_go(&server, &mut strace);
+        detach_when_reaped(&server, &mut strace);
     }
-    server.at_rest();
+    server.wait_idle();
     server.stop();
 }
 
-fn who_comes_by_a_proxy_is_heard_while_no_wait_succeeds(reaper: Reaper) {
+fn it_reads_proxy_headers_while_ppoll_fails(reaper: Reaper) {
     if !can_attach() {
         return;
     }
     let mut server = Server::start(reaper, &["--proxy-protocol", "127.0.0.1"], &["cat"]);
     let mut strace = Strace::attach(server.pid(), Follow::Parent, "ppoll", "error=ENOMEM");
-    // a header that is not looked at has three seconds to come
+    // after three seconds the server refuses a client whose header it has not read
     assert_takes_less(Duration::from_millis(2500), || {
         let mut client = server.connect();
         wait_until("it is accepted", || server.status().waiting == 1);
         let begin = Instant::now();
         client.write_all(b"PROXY TCP4 192.0.2.7 192.0.2.80 40123 80\r\n").unwrap();
-        assert_eq!(finish(client, b"hello"), b"hello");
+        assert_eq!(exchange(client, b"hello"), b"hello");
         begin.elapsed()
     });
-    let_go(&server, &mut strace);
-    assert_eq!(server.at_rest().refused, 0);
+    detach_when_reaped(&server, &mut strace);
+    assert_eq!(server.wait_idle().refused, 0);
     server.stop();
 }
 
-fn a_shortage_does_not_keep_it_from_stopping(reaper: Reaper) {
+fn it_can_stop_during_a_shortage(reaper: Reaper) {
     if !has("prlimit", "util-linux") {
         return;
     }
@@ -254,17 +242,17 @@ fn a_shortage_does_not_keep_it_from_stopping(reaper: Reaper) {
     assert!(log.contains("prise: stopped accepted=0 "), "{log}");
 }
 
-fn a_shortage_that_is_over_is_forgotten(reaper: Reaper) {
+fn it_forgets_a_shortage_that_is_over(reaper: Reaper) {
     if !has("prlimit", "util-linux") || !has("python3", "python3") {
         return;
     }
-    let mut command = serve_under(&["python3", "-c", SHARED], reaper, &["127.0.0.1:0"], &["cat"]);
+    let mut command = serve_through(&["python3", "-c", SHARED], reaper, &["127.0.0.1:0"], &["cat"]);
     let mut server = Server::run(&mut command);
-    let other = offspring(server.pid())[0];
+    let other = child_pids(server.pid())[0];
     prlimit(server.pid(), &format!("--nofile={}:", next_descriptor(server.pid())));
     let mut client = server.connect();
     server.wait_log("prise: paused why=EMFILE live=0/256\n");
-    // the one client goes to another, and then there are descriptors and no client
+    // another process accepts the only client; then there are descriptors again, and no client waits
     kill(Pid::from_raw(other as i32), Signal::SIGUSR2).unwrap();
     assert_closed(&mut client);
     prlimit(server.pid(), "--nofile=1024:");
@@ -276,15 +264,17 @@ fn a_shortage_that_is_over_is_forgotten(reaper: Reaper) {
     server.stop();
 }
 
-fn a_shortage_while_it_stops_does_not_make_it_spin(reaper: Reaper) {
+fn a_shortage_while_stopping_does_not_make_it_spin(reaper: Reaper) {
     if !has("prlimit", "util-linux") || !can_attach() {
         return;
     }
-    // no descriptor for a client who then cannot come any more
+    // first: no descriptor for a waiting client; when the server stops, it closes the port
     let mut server = Server::start(reaper, &["--grace", "60"], &["cat"]);
     let held = server.connect();
     server.wait_children(1);
-    wait_until("its copy of the client's socket is closed", || descriptors(server.pid()) == server.held);
+    wait_until("its copy of the client's socket is closed", || {
+        descriptors(server.pid()) == server.initial_descriptors
+    });
     prlimit(server.pid(), &format!("--nofile={}:", next_descriptor(server.pid())));
     let _waiting = server.connect();
     server.wait_log("prise: paused why=EMFILE live=1/256\n");
@@ -292,9 +282,9 @@ fn a_shortage_while_it_stops_does_not_make_it_spin(reaper: Reaper) {
     server.wait_log("prise: stopping ");
     let ticks = ticks_in_a_second(&server);
     assert!(ticks <= 5, "{ticks} ticks of 10 ms in a second");
-    assert_eq!(finish(held, b"held"), b"held");
-    server.ended();
-    // no process for a client who then is refused
+    assert_eq!(exchange(held, b"held"), b"held");
+    server.wait_stopped();
+    // second: no process for an accepted client; when the server stops, it refuses this client
     let mut server = Server::start(reaper, &["--grace", "0"], &["sh", "-c", "trap '' TERM; echo up; cat"]);
     let mut held = server.connect();
     held.read_exact(&mut [0; 3]).unwrap();
@@ -307,15 +297,15 @@ fn a_shortage_while_it_stops_does_not_make_it_spin(reaper: Reaper) {
     strace.detach();
     let ticks = ticks_in_a_second(&server);
     assert!(ticks <= 5, "{ticks} ticks of 10 ms in a second");
-    server.ended();
+    server.wait_stopped();
 }
 
-fn who_comes_by_a_proxy_waits_behind_those_who_wait(reaper: Reaper) {
+fn a_new_client_does_not_cause_a_new_fork_attempt_during_a_shortage(reaper: Reaper) {
     if !can_attach() {
         return;
     }
     let mut server = Server::start(reaper, &["--proxy-protocol", "127.0.0.1"], &["cat"]);
-    // before they connect: a header has three seconds to come
+    // attach before the clients connect, for their headers must come within three seconds
     let mut strace = Strace::attach(server.pid(), Follow::Parent, FORKS, "error=EAGAIN");
     let mut clients: Vec<_> = (0..40).map(|_| server.connect()).collect();
     wait_until("all are accepted", || server.status().waiting == 40);
@@ -323,14 +313,14 @@ fn who_comes_by_a_proxy_waits_behind_those_who_wait(reaper: Reaper) {
         client.write_all(b"PROXY TCP4 192.0.2.7 192.0.2.80 40123 80\r\n").unwrap();
     }
     server.wait_log("prise: paused why=EAGAIN live=0/256\n");
-    let tries = injected_in_a_second(&strace);
-    // ten times a second, and not once more for each who comes
-    assert!(tries <= 15, "{tries} tries in a second");
+    let attempts = injected_in_a_second(&strace);
+    // ten attempts a second, not one more for each new client
+    assert!(attempts <= 15, "{attempts} attempts in a second");
     strace.detach();
     for client in clients {
-        assert_eq!(finish(client, b"hello"), b"hello");
+        assert_eq!(exchange(client, b"hello"), b"hello");
     }
-    let status = server.at_rest();
+    let status = server.wait_idle();
     assert_eq!((status.started, status.refused), (40, 0));
     server.stop();
 }

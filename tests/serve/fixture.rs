@@ -1,4 +1,4 @@
-//! A server that is running, and clients for it.
+//! A running `prise serve`, and clients for it.
 
 use std::fs;
 use std::io::Read;
@@ -12,13 +12,12 @@ use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 use regex::Regex;
 
-use crate::support::{DEADLINE, Process, Running, children, connect, descriptors, start_piped, wait_until};
-pub use crate::support::{am_root, finish, reset};
+use crate::support::{
+    DEADLINE, Process, Running, children, connect, descriptors, has_root, start_piped, wait_until,
+};
+pub use crate::support::{REPLY, am_root, exchange, reset};
 
-/// What a client of the tutorial's child gets: "ok" and 16 NULs.
-pub const REPLY: &[u8; 18] = b"ok\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0";
-
-/// Which way of reaping.
+/// How the server reaps its children.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Reaper {
     Hint,
@@ -26,7 +25,7 @@ pub enum Reaper {
 }
 
 impl Reaper {
-    /// As `--reaper` takes it.
+    /// Its name for `--reaper`.
     pub fn name(self) -> &'static str {
         match self {
             Reaper::Hint => "hint",
@@ -35,13 +34,17 @@ impl Reaper {
     }
 }
 
-/// `prise serve` with a reaper and options, on a port that it chooses; no program is the tutorial's child.
+/// The options that allow one child at a time.
+pub const ONE_SLOT: [&str; 2] = ["--max-children", "1"];
+
+/// `prise serve` with a reaper and options, on a port that the kernel picks. Without a program, it runs the tutorial's
+/// child.
 pub fn serve(reaper: Reaper, options: &[&str], program: &[&str]) -> Command {
-    serve_under(&[], reaper, options, program)
+    serve_through(&[], reaper, options, program)
 }
 
-/// The same through a launcher, which ends with an exec of its last arguments.
-pub fn serve_under(launcher: &[&str], reaper: Reaper, options: &[&str], program: &[&str]) -> Command {
+/// The same through a launcher: a command that ends in an exec of its last arguments.
+pub fn serve_through(launcher: &[&str], reaper: Reaper, options: &[&str], program: &[&str]) -> Command {
     let mut words = launcher.to_vec();
     words.extend([env!("CARGO_BIN_EXE_prise"), "serve", "--reaper", reaper.name()]);
     words.extend(options);
@@ -57,12 +60,12 @@ pub fn serve_under(launcher: &[&str], reaper: Reaper, options: &[&str], program:
     command
 }
 
-/// A server that listens. It ends with this value, and all of its children.
+/// A listening server. Dropping this value ends it and all its children.
 pub struct Server {
     pub running: Running,
     pub port: u16,
-    /// How many descriptors it had when it began.
-    pub held: usize,
+    /// Its number of descriptors before the first client.
+    pub initial_descriptors: usize,
 }
 
 impl Server {
@@ -72,7 +75,7 @@ impl Server {
         Server::run(&mut serve(reaper, options, program))
     }
 
-    /// Start it by a command.
+    /// Start it with this command.
     #[track_caller]
     pub fn run(command: &mut Command) -> Server {
         let mut running = start_piped(command);
@@ -82,60 +85,60 @@ impl Server {
             assert!(running.try_wait().is_none(), "it has ended: {}", running.stderr());
             printed.ends_with('\n')
         });
-        let held = descriptors(running.pid());
-        Server { running, port: port_in(&printed), held }
+        let initial_descriptors = descriptors(running.pid());
+        Server { running, port: port_in(&printed), initial_descriptors }
     }
 
-    /// The parent.
+    /// The parent's process id.
     pub fn pid(&self) -> u32 {
         self.running.pid()
     }
 
-    /// A signal for the parent.
+    /// Send a signal to the parent.
     pub fn signal(&self, signal: Signal) {
         self.running.signal(signal);
     }
 
-    /// The parent's children, zombies too.
+    /// The parent's children, including zombies.
     pub fn children(&self) -> Vec<Process> {
         children(self.pid())
     }
 
-    /// Wait until there are this many.
+    /// Wait until the parent has this many children.
     #[track_caller]
     pub fn wait_children(&self, expected: usize) {
-        wait_until(&format!("{expected} children"), || offspring(self.pid()).len() == expected);
+        wait_until(&format!("{expected} children"), || child_pids(self.pid()).len() == expected);
     }
 
-    /// The one child that there is, once it executes the program, whose name that is.
+    /// Wait until there is exactly one child and it executes a program of this name; gives its process id.
     #[track_caller]
     pub fn only_child(&self, name: &str) -> u32 {
         let mut found = 0;
-        wait_until(&format!("a child that is {name}"), || {
-            let children = offspring(self.pid());
+        wait_until(&format!("one child, which runs {name}"), || {
+            let children = child_pids(self.pid());
             found = children.first().copied().unwrap_or(0);
-            children.len() == 1 && name_of(found) == name
+            children.len() == 1 && program_name(found) == name
         });
         found
     }
 
-    /// A client of it.
+    /// Connect a client.
     pub fn connect(&self) -> TcpStream {
         connect(self.port)
     }
 
-    /// What one client more gets for a message.
+    /// Connect a client, send a message, half-close; gives the reply.
     #[track_caller]
     pub fn ask(&self, message: &[u8]) -> Vec<u8> {
-        finish(self.connect(), message)
+        exchange(self.connect(), message)
     }
 
-    /// What it has logged so far.
+    /// Its log so far.
     pub fn log(&mut self) -> String {
         self.running.stderr()
     }
 
-    /// Wait until it has logged what a pattern finds; gives the first group, or all of it.
+    /// Wait until a pattern matches in the log; gives the match's first group, or the whole match.
     #[track_caller]
     pub fn wait_log(&mut self, pattern: &str) -> String {
         let pattern = Regex::new(pattern).expect("a regular expression");
@@ -145,17 +148,17 @@ impl Server {
             if let Some(found) = pattern.captures(&log) {
                 return found.get(1).unwrap_or_else(|| found.get(0).expect("a match")).as_str().into();
             }
-            assert!(Instant::now() < end, "{pattern} was not logged, but:\n{log}");
+            assert!(Instant::now() < end, "{pattern} is not in the log:\n{log}");
             std::thread::sleep(Duration::from_millis(2));
         }
     }
 
-    /// How often a text was logged.
+    /// How often a text is in the log.
     pub fn logged(&mut self, text: &str) -> usize {
         self.log().matches(text).count()
     }
 
-    /// Its counters, which add up.
+    /// Ask for its counters with SIGUSR1, and assert that they add up.
     #[track_caller]
     pub fn status(&mut self) -> Status {
         let lines = |log: &str| log.lines().filter(|line| line.starts_with("prise: status ")).count();
@@ -172,33 +175,33 @@ impl Server {
         status
     }
 
-    /// Wait until nobody is served and nobody waits: no child, no zombie, and no descriptor more than at
-    /// the start are left.
+    /// Wait until no client is served or waits; then assert that no child, zombie or descriptor is left over.
     #[track_caller]
-    pub fn at_rest(&mut self) -> Status {
+    pub fn wait_idle(&mut self) -> Status {
         let mut status = self.status();
         let end = Instant::now() + DEADLINE;
         while status.live + status.waiting > 0 {
-            assert!(Instant::now() < end, "not at rest: {status:?}");
+            assert!(Instant::now() < end, "clients are left: {status:?}");
             std::thread::sleep(Duration::from_millis(10));
             status = self.status();
         }
         assert_eq!(status.accepted, status.ended + status.refused, "{status:?}");
         self.wait_children(0);
-        assert_eq!(descriptors(self.pid()), self.held, "descriptors");
+        assert_eq!(descriptors(self.pid()), self.initial_descriptors, "descriptors");
         status
     }
 
-    /// Stop it, which it does with 0, and take its log.
+    /// Stop it with SIGTERM; gives its whole log. Its exit status must be 0.
     #[track_caller]
     pub fn stop(mut self) -> String {
         self.signal(Signal::SIGTERM);
-        self.ended()
+        self.wait_stopped()
     }
 
-    /// It ends with 0, and leaves no child; its log.
+    /// Wait until it has ended; gives its whole log. Its exit status must be 0, and its children must end too, since
+    /// they hold the log open.
     #[track_caller]
-    pub fn ended(&mut self) -> String {
+    pub fn wait_stopped(&mut self) -> String {
         let status = self.running.wait();
         let log = String::from_utf8_lossy(self.running.all_stderr().as_slice()).into_owned();
         assert_eq!(status.code(), Some(0), "{log}");
@@ -209,7 +212,7 @@ impl Server {
 impl Drop for Server {
     fn drop(&mut self) {
         let parent = Pid::from_raw(self.pid() as i32);
-        // the third signal kills the children, each in a group of its own
+        // each child has its own process group; at its third SIGTERM, the server kills them
         for _ in 0..200 {
             if self.running.try_wait().is_some() {
                 break;
@@ -221,7 +224,16 @@ impl Drop for Server {
     }
 }
 
-/// The counters of a `status` line.
+/// Run a server that must fail to start and print nothing on stdout; gives its exit code and its stderr.
+#[track_caller]
+pub fn failed_start(command: &mut Command) -> (Option<i32>, String) {
+    let mut running = start_piped(command);
+    let status = running.wait();
+    assert_eq!(running.all_stdout(), b"", "{command:?}");
+    (status.code(), String::from_utf8_lossy(&running.all_stderr()).into_owned())
+}
+
+/// The counters of a `status` log line.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Status {
     pub live: u64,
@@ -235,7 +247,7 @@ pub struct Status {
 }
 
 impl Status {
-    /// What a line says.
+    /// Read them from a line.
     #[track_caller]
     pub fn of(line: &str) -> Status {
         let number = |key: &str| {
@@ -255,7 +267,7 @@ impl Status {
         }
     }
 
-    /// Whoever was accepted was started, refused, or waits; whoever was started has ended, or lives.
+    /// Assert that each accepted client was started, refused, or waits, and that each started child has ended or lives.
     #[track_caller]
     pub fn assert_adds_up(&self) {
         assert_eq!(self.accepted, self.started + self.refused + self.waiting, "{self:?}");
@@ -263,97 +275,79 @@ impl Status {
     }
 }
 
-/// The port of an address that a server has printed.
+/// The port at the end of the address that a server prints.
 #[track_caller]
 pub fn port_in(printed: &str) -> u16 {
     let port = printed.trim_end().rsplit(':').next().and_then(|port| port.parse().ok());
-    port.expect("a port stands at the end")
+    port.expect("the address ends in a port")
 }
 
-/// What a client gets of a server that closes it: nothing, be it by the end of file or by a reset.
+/// Assert that the server closes a client without sending anything, by an end of file or a reset.
 #[track_caller]
 pub fn assert_closed(client: &mut TcpStream) {
     let mut byte = [0];
     match client.read(&mut byte) {
         Ok(0) => {}
-        Ok(_) => panic!("it got {byte:?}"),
+        Ok(_) => panic!("the client got {byte:?}"),
         Err(error) => assert_eq!(error.kind(), std::io::ErrorKind::ConnectionReset, "{error}"),
     }
 }
 
-/// The address of a client, as the log has it.
+/// A client's address, as the log shows it.
 pub fn peer(client: &TcpStream) -> String {
     client.local_addr().expect("a connection has an address").to_string()
 }
 
-/// The children of a process, by the kernel's own list, which is cheap where there are thousands.
-pub fn offspring(pid: u32) -> Vec<u32> {
+/// The process ids of a process's children, from the kernel's own list, which stays fast with thousands of processes.
+pub fn child_pids(pid: u32) -> Vec<u32> {
     let Ok(list) = fs::read_to_string(format!("/proc/{pid}/task/{pid}/children")) else {
         return children(pid).into_iter().map(|child| child.pid).collect();
     };
     list.split_whitespace().filter_map(|pid| pid.parse().ok()).collect()
 }
 
-/// The name of the program that a process executes; nothing if it is gone.
-pub fn name_of(pid: u32) -> String {
+/// The name of the program that a process executes; empty if the process has ended.
+pub fn program_name(pid: u32) -> String {
     fs::read_to_string(format!("/proc/{pid}/comm")).unwrap_or_default().trim_end().into()
 }
 
-/// A field of /proc/PID/stat, counted from 1 as proc(5) does; from 3 on.
-#[track_caller]
-pub fn stat_field(pid: u32, field: usize) -> String {
-    let stat = fs::read_to_string(format!("/proc/{pid}/stat")).expect("the process is there");
-    let after_name = stat.rsplit_once(')').expect("the name is in parentheses").1;
-    after_name.split_whitespace().nth(field - 3).expect("there are so many").into()
-}
-
-/// The CPU time that a process has used, in ticks of 10 ms.
-#[track_caller]
-pub fn cpu_ticks(pid: u32) -> u64 {
-    [14, 15].into_iter().map(|field| stat_field(pid, field).parse::<u64>().expect("ticks")).sum()
-}
-
-/// How many processes execute a command, wherever they are.
-pub fn running(command: &str) -> usize {
+/// How many processes on this machine execute a command.
+pub fn running_count(command: &str) -> usize {
     let all = crate::support::processes();
     all.iter().filter(|process| process.command == command && process.state != 'Z').count()
 }
 
-/// A number of seconds to sleep that no other process sleeps: it tells whose process it is.
+/// A `sleep` command with a unique duration, by which a test finds its own processes.
 pub fn marked_sleep() -> String {
     use std::sync::atomic::{AtomicU32, Ordering};
     static NEXT: AtomicU32 = AtomicU32::new(0);
     format!("sleep 97.{:06}{:03}", std::process::id(), NEXT.fetch_add(1, Ordering::Relaxed))
 }
 
-/// Whether this is root; where it is not, the caller skips, and this says so.
+/// Whether this process runs as root. If not, this panics in CI; elsewhere the caller skips its test.
 pub fn is_root() -> bool {
-    if !am_root() {
-        assert!(std::env::var_os("CI").is_none(), "this must be root");
-        crate::support::skipped("only root may change users, groups and the root directory");
-    }
-    am_root()
+    has_root("only root may change users, groups and the root directory")
 }
 
-/// Held for writing by a trial with thousands of processes, and for reading by one whose answers must come in
-/// time while it looks at all processes again and again.
-static CROWD: RwLock<()> = RwLock::new(());
+/// Locked for writing by a test that starts thousands of processes. Locked for reading by a test that reads the whole
+/// process table often and whose answers have a time limit.
+static MANY_PROCESSES: RwLock<()> = RwLock::new(());
 
-/// Begin a trial with thousands of processes.
-pub fn crowd() -> RwLockWriteGuard<'static, ()> {
-    // a trial that failed while it held it has left nothing behind
-    CROWD.write().unwrap_or_else(PoisonError::into_inner)
+/// Begin a test with thousands of processes.
+pub fn many_processes() -> RwLockWriteGuard<'static, ()> {
+    // the lock protects no data, so a poisoned one is still good
+    MANY_PROCESSES.write().unwrap_or_else(PoisonError::into_inner)
 }
 
-/// Begin a trial that no crowd may disturb.
-pub fn no_crowd() -> RwLockReadGuard<'static, ()> {
-    CROWD.read().unwrap_or_else(PoisonError::into_inner)
+/// Begin a test during which no other test may have thousands of processes.
+pub fn quiet_machine() -> RwLockReadGuard<'static, ()> {
+    MANY_PROCESSES.read().unwrap_or_else(PoisonError::into_inner)
 }
 
-/// Thousands of clients are so many descriptors.
+/// Raise the limit of descriptors to the hard limit: some tests have thousands of clients.
 pub fn raise_descriptor_limit() {
     if let Ok((_, hard)) = getrlimit(Resource::RLIMIT_NOFILE) {
-        // where it is refused, the tests that need it fail and say so
+        // if it fails, the tests that need it fail with a clear message
         let _ = setrlimit(Resource::RLIMIT_NOFILE, hard, hard);
     }
 }

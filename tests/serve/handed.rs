@@ -1,4 +1,4 @@
-//! A socket that is handed over (LISTEN_FDS), readiness (NOTIFY_SOCKET), and the address that is printed.
+//! Socket activation (LISTEN_FDS), readiness notification (NOTIFY_SOCKET), and the printed address.
 
 use std::os::linux::net::SocketAddrExt;
 use std::os::unix::net::{SocketAddr, UnixDatagram};
@@ -9,21 +9,22 @@ use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 use regex::Regex;
 
-use crate::fixture::{Reaper, Server, finish, offspring, serve, serve_under, stat_field};
-use crate::support::{DEADLINE, Running, has, start_piped, wait_until};
+use crate::fixture::{Reaper, Server, child_pids, exchange, failed_start, serve, serve_through};
+use crate::support::{DEADLINE, has, stat_field, wait_until};
 
 trials!(
-    both: a_socket_that_is_handed_over_is_served,
-        a_socket_for_another_process_is_ignored,
-        readiness_and_the_end_are_told,
-        a_socket_that_another_shuts_down_ends_the_service;
-    once: what_is_handed_over_and_does_not_listen_is_denied,
-        readiness_waits_for_room,
-        the_bound_address_is_printed_in_one_line,
-        a_name_that_resolves_is_an_address;
+    both: it_serves_an_inherited_socket,
+        it_ignores_a_socket_for_another_process,
+        it_notifies_readiness_and_the_stop,
+        it_stops_with_an_error_if_its_listener_is_shut_down;
+    once: it_refuses_an_inherited_socket_that_does_not_listen,
+        the_ready_message_waits_for_room_in_a_full_socket,
+        it_prints_the_bound_address_on_one_line,
+        an_address_may_be_a_host_name;
 );
 
-/// Listens, and hands the socket over as descriptor 3, and as many environment variables as are named.
+/// A launcher: creates a listener as descriptor 3, sets LISTEN_PID and LISTEN_FDS, and execs the rest of its arguments.
+/// Arguments: family, type, `listen` or not, what to add to the pid, LISTEN_FDS, `close` to close descriptor 3.
 const LISTENER: &str = "import os, socket, sys
 s = socket.socket(getattr(socket, sys.argv[1]), getattr(socket, sys.argv[2]))
 s.bind(('127.0.0.1', 0) if sys.argv[1] == 'AF_INET' else '')
@@ -36,8 +37,8 @@ if sys.argv[6] == 'close': os.close(3)
 os.execvp(sys.argv[7], sys.argv[7:])
 ";
 
-/// Hands over a socket that its child keeps: at SIGUSR2 that accepts a client and closes it, at SIGHUP it has the
-/// socket listen no more.
+/// A launcher: hands over a listener that its child shares. The child accepts and closes a client at each SIGUSR2, and
+/// shuts the listener down at SIGHUP.
 pub const SHARED: &str = "import os, signal, socket, sys
 s = socket.create_server(('127.0.0.1', 0))
 signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGUSR2, signal.SIGHUP})
@@ -55,30 +56,30 @@ os.environ['LISTEN_FDS'] = '1'
 os.execvp(sys.argv[1], sys.argv[1:])
 ";
 
-fn a_socket_that_another_shuts_down_ends_the_service(reaper: Reaper) {
+fn it_stops_with_an_error_if_its_listener_is_shut_down(reaper: Reaper) {
     if !has("python3", "python3") {
         return;
     }
-    let mut command = serve_under(&["python3", "-c", SHARED], reaper, &["127.0.0.1:0"], &["cat"]);
+    let mut command = serve_through(&["python3", "-c", SHARED], reaper, &["127.0.0.1:0"], &["cat"]);
     let mut server = Server::run(&mut command);
-    let other = offspring(server.pid())[0];
+    let other = child_pids(server.pid())[0];
     let held = server.connect();
     server.wait_children(2);
     kill(Pid::from_raw(other as i32), Signal::SIGHUP).unwrap();
     server.wait_log("prise: failed pid=[0-9]+ step=accept why=Invalid argument\n");
     server.wait_log("prise: stopping why=accept live=1 grace=10\n");
-    // who is served is served to the end
-    assert_eq!(finish(held, b"hello"), b"hello");
+    // it still serves the clients that it has
+    assert_eq!(exchange(held, b"hello"), b"hello");
     assert_eq!(server.running.wait().code(), Some(111));
-    // and nobody is waited for where there is nobody
+    // without a client, it stops at once
     let mut command =
-        serve_under(&["python3", "-c", SHARED], reaper, &["--grace", "600", "127.0.0.1:0"], &["cat"]);
+        serve_through(&["python3", "-c", SHARED], reaper, &["--grace", "600", "127.0.0.1:0"], &["cat"]);
     let mut server = Server::run(&mut command);
-    kill(Pid::from_raw(offspring(server.pid())[0] as i32), Signal::SIGHUP).unwrap();
+    kill(Pid::from_raw(child_pids(server.pid())[0] as i32), Signal::SIGHUP).unwrap();
     assert_eq!(server.running.wait().code(), Some(111));
 }
 
-fn readiness_waits_for_room() {
+fn the_ready_message_waits_for_room_in_a_full_socket() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("notify");
     let supervisor = UnixDatagram::bind(&path).expect("a socket can be bound");
@@ -88,100 +89,94 @@ fn readiness_waits_for_room() {
     while others.send_to(b"STATUS=busy", &path).is_ok() {}
     let mut command = serve(Reaper::Hint, &[], &["cat"]);
     let server = Server::run(command.env("NOTIFY_SOCKET", &path));
-    wait_until("it sleeps, and does not give up", || stat_field(server.pid(), 3) == "S");
-    while told(&supervisor) != "READY=1" {}
+    wait_until("the server sleeps and does not give up", || stat_field(server.pid(), 3) == "S");
+    while next_message(&supervisor) != "READY=1" {}
     assert_eq!(server.ask(b"x"), b"x");
     let log = server.stop();
     assert!(!log.contains("failed"), "{log}");
 }
 
-fn handing<'a>(words: &[&'a str; 6]) -> Vec<&'a str> {
+/// The launcher [`LISTENER`] with its arguments.
+fn listener_with<'a>(words: &[&'a str; 6]) -> Vec<&'a str> {
     [&["python3", "-c", LISTENER][..], words].concat()
 }
 
-fn a_socket_that_is_handed_over_is_served(reaper: Reaper) {
+fn it_serves_an_inherited_socket(reaper: Reaper) {
     if !has("python3", "python3") {
         return;
     }
-    let launcher = handing(&["AF_INET", "SOCK_STREAM", "listen", "0", "1", "keep"]);
+    let launcher = listener_with(&["AF_INET", "SOCK_STREAM", "listen", "0", "1", "keep"]);
     let program = ["sh", "-c", "echo ${LISTEN_PID-none} ${LISTEN_FDS-none}; cat"];
-    let mut server = Server::run(&mut serve_under(&launcher, reaper, &["127.0.0.1:0"], &program));
+    let mut server = Server::run(&mut serve_through(&launcher, reaper, &["127.0.0.1:0"], &program));
     assert_eq!(server.ask(b"hello"), b"none none\nhello");
-    server.at_rest();
+    server.wait_idle();
     server.stop();
-    // the address may be left out
+    // the address argument is optional
     let mut command = Command::new(launcher[0]);
     command.args(&launcher[1..]).args([env!("CARGO_BIN_EXE_prise"), "serve", "--", "cat"]);
     let mut server = Server::run(&mut command);
     assert_eq!(server.ask(b"hello"), b"hello");
-    server.at_rest();
+    server.wait_idle();
     server.stop();
 }
 
-fn a_socket_for_another_process_is_ignored(reaper: Reaper) {
+fn it_ignores_a_socket_for_another_process(reaper: Reaper) {
     if !has("python3", "python3") {
         return;
     }
     for launcher in [
-        handing(&["AF_INET", "SOCK_STREAM", "listen", "1", "1", "keep"]),
-        handing(&["AF_INET", "SOCK_STREAM", "listen", "0", "0", "keep"]),
+        listener_with(&["AF_INET", "SOCK_STREAM", "listen", "1", "1", "keep"]),
+        listener_with(&["AF_INET", "SOCK_STREAM", "listen", "0", "0", "keep"]),
     ] {
-        let mut server = Server::run(&mut serve_under(&launcher, reaper, &["127.0.0.9:0"], &["cat"]));
+        let mut server = Server::run(&mut serve_through(&launcher, reaper, &["127.0.0.9:0"], &["cat"]));
         assert!(server.running.stdout().starts_with("127.0.0.9:"));
         let client = std::net::TcpStream::connect(("127.0.0.9", server.port)).expect("it listens there");
-        assert_eq!(crate::fixture::finish(client, b"hello"), b"hello");
-        server.at_rest();
+        assert_eq!(exchange(client, b"hello"), b"hello");
+        server.wait_idle();
         server.stop();
     }
 }
 
-/// A server that does not begin: its exit code, and what it said.
-#[track_caller]
-fn denied(command: &mut Command) -> (Option<i32>, String) {
-    let mut running: Running = start_piped(command);
-    let status = running.wait();
-    assert_eq!(running.all_stdout(), b"");
-    (status.code(), String::from_utf8_lossy(&running.all_stderr()).into_owned())
-}
-
-fn what_is_handed_over_and_does_not_listen_is_denied() {
+fn it_refuses_an_inherited_socket_that_does_not_listen() {
     if !has("python3", "python3") {
         return;
     }
-    for (words, said) in [
+    for (words, message) in [
         (["AF_INET", "SOCK_STREAM", "no", "0", "1", "keep"], "descriptor 3 is not a listening socket"),
         (["AF_INET", "SOCK_DGRAM", "no", "0", "1", "keep"], "descriptor 3 is not a listening socket"),
         (["AF_INET", "SOCK_STREAM", "listen", "0", "1", "close"], "descriptor 3 is not open"),
         (["AF_INET", "SOCK_STREAM", "listen", "0", "2", "keep"], "LISTEN_FDS=2"),
-        (["AF_UNIX", "SOCK_STREAM", "listen", "0", "1", "keep"], "the socket is not one of TCP"),
+        (["AF_UNIX", "SOCK_STREAM", "listen", "0", "1", "keep"], "the socket is not a TCP socket"),
     ] {
-        let launcher = handing(&words);
-        let (code, stderr) = denied(&mut serve_under(&launcher, Reaper::Hint, &[], &["cat"]));
+        let launcher = listener_with(&words);
+        let (code, stderr) = failed_start(&mut serve_through(&launcher, Reaper::Hint, &[], &["cat"]));
         assert_eq!(code, Some(100), "{words:?}: {stderr}");
-        assert!(stderr.starts_with("prise serve: ") && stderr.contains(said), "{words:?}: {stderr}");
+        assert!(stderr.starts_with("prise serve: ") && stderr.contains(message), "{words:?}: {stderr}");
     }
-    // neither an address nor a socket; and a socket that is on another port than the one asked for
+    // neither an address nor a socket
     let mut command = Command::new(env!("CARGO_BIN_EXE_prise"));
-    let (code, stderr) = denied(command.args(["serve", "--", "cat"]));
+    let (code, stderr) = failed_start(command.args(["serve", "--", "cat"]));
     assert_eq!(code, Some(100), "{stderr}");
-    let launcher = handing(&["AF_INET", "SOCK_STREAM", "listen", "0", "1", "keep"]);
-    for (asked, said) in [("1", "0.0.0.0:1"), ("127.0.0.2:0", "127.0.0.2:0"), ("[::1]:0", "[::1]:0")] {
+    // a socket on another port or address than the one asked for
+    let launcher = listener_with(&["AF_INET", "SOCK_STREAM", "listen", "0", "1", "keep"]);
+    for (asked, address) in [("1", "0.0.0.0:1"), ("127.0.0.2:0", "127.0.0.2:0"), ("[::1]:0", "[::1]:0")] {
         let mut command = Command::new(launcher[0]);
         command.args(&launcher[1..]).args([env!("CARGO_BIN_EXE_prise"), "serve", asked, "--", "cat"]);
-        let (code, stderr) = denied(&mut command);
+        let (code, stderr) = failed_start(&mut command);
         assert_eq!(code, Some(100), "{stderr}");
-        assert!(stderr.contains(&format!("was handed over, and {said} asked for")), "{stderr}");
+        assert!(stderr.contains(&format!("was handed over, but {address} was asked for")), "{stderr}");
     }
 }
 
+/// The supervisor's next message from the server.
 #[track_caller]
-fn told(socket: &UnixDatagram) -> String {
+fn next_message(socket: &UnixDatagram) -> String {
     let mut buffer = [0; 100];
-    let n = socket.recv(&mut buffer).expect("something is told");
+    let n = socket.recv(&mut buffer).expect("a message arrives");
     String::from_utf8_lossy(&buffer[..n]).into_owned()
 }
 
-fn readiness_and_the_end_are_told(reaper: Reaper) {
+fn it_notifies_readiness_and_the_stop(reaper: Reaper) {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("notify");
     let abstract_name = format!("prise test {} {}", std::process::id(), reaper.name());
@@ -193,28 +188,28 @@ fn readiness_and_the_end_are_told(reaper: Reaper) {
         socket.set_read_timeout(Some(DEADLINE)).unwrap();
         let mut command = serve(reaper, &[], &["sh", "-c", "echo ${NOTIFY_SOCKET-none}; cat"]);
         let mut server = Server::run(command.env("NOTIFY_SOCKET", &name));
-        assert_eq!(told(&socket), "READY=1");
-        // what is ready answers
+        assert_eq!(next_message(&socket), "READY=1");
+        // after READY=1, the server answers
         assert_eq!(server.ask(b"x"), b"none\nx");
         server.wait_children(0);
         let held = server.connect();
         server.wait_children(1);
         server.signal(nix::sys::signal::Signal::SIGTERM);
-        assert_eq!(told(&socket), "STOPPING=1");
+        assert_eq!(next_message(&socket), "STOPPING=1");
         drop(held);
-        let log = server.ended();
+        let log = server.wait_stopped();
         assert!(!log.contains("failed"), "{log}");
         socket.set_read_timeout(Some(Duration::from_millis(1))).unwrap();
-        socket.recv(&mut [0; 100]).expect_err("nothing more is told");
+        socket.recv(&mut [0; 100]).expect_err("there is no other message");
     }
-    // who does not listen is no reason not to serve
+    // if the notification fails, it serves nevertheless
     let mut server = Server::run(serve(reaper, &[], &["cat"]).env("NOTIFY_SOCKET", "/nowhere/at/all"));
     server.wait_log("prise: failed pid=[0-9]+ step=notify why=No such file or directory\n");
     assert_eq!(server.ask(b"x"), b"x");
     server.stop();
 }
 
-fn the_bound_address_is_printed_in_one_line() {
+fn it_prints_the_bound_address_on_one_line() {
     for (asked, printed) in [
         ("127.0.0.1:0", r"^127\.0\.0\.1:[1-9][0-9]*\n$"),
         ("[::1]:0", r"^\[::1\]:[1-9][0-9]*\n$"),
@@ -230,17 +225,17 @@ fn the_bound_address_is_printed_in_one_line() {
             server.pid()
         ));
         server.signal(nix::sys::signal::Signal::SIGTERM);
-        server.ended();
+        server.wait_stopped();
         assert_eq!(String::from_utf8(server.running.all_stdout()).unwrap(), line);
     }
 }
 
-fn a_name_that_resolves_is_an_address() {
+fn an_address_may_be_a_host_name() {
     let mut server = Server::run(&mut serve(Reaper::Hint, &["localhost:0"], &["cat"]));
     assert!(server.running.stdout().starts_with("127.0.0.1:"));
     assert_eq!(server.ask(b"hello"), b"hello");
     server.stop();
-    let (code, stderr) = denied(&mut serve(Reaper::Hint, &["no-such-host.invalid:0"], &["cat"]));
+    let (code, stderr) = failed_start(&mut serve(Reaper::Hint, &["no-such-host.invalid:0"], &["cat"]));
     assert_eq!(code, Some(100), "{stderr}");
     assert!(stderr.starts_with("prise serve: no-such-host.invalid: "), "{stderr}");
 }

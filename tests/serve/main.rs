@@ -1,24 +1,24 @@
-//! `prise serve` as a process: what it promises, attacked. A scenario that takes a [`fixture::Reaper`] is
-//! tried with each; all of them run a few at a time, since they wait more than they work.
+//! Tests of `prise serve` as a process: each promise is attacked. A scenario that takes a [`fixture::Reaper`] runs once
+//! with each reaper. Several tests run at a time, since they mostly wait.
 
 #[path = "../support/mod.rs"]
 mod support;
 
-/// The trials of a file: of each scenario after `both`, one with either reaper; of each after `once`, one.
+/// The tests of a file: each scenario after `both` runs with both reapers, each scenario after `once` runs once.
 macro_rules! trials {
     (both: $($both:ident),* ; once: $($once:ident),* $(;)?) => {
         pub fn trials() -> Vec<libtest_mimic::Trial> {
             let mut trials = Vec::new();
-            let family = module_path!().rsplit("::").next().unwrap_or_default();
+            let file = module_path!().rsplit("::").next().unwrap_or_default();
             for reaper in [crate::fixture::Reaper::Hint, crate::fixture::Reaper::Sigchld] {
                 let _ = reaper;
                 $(trials.push(libtest_mimic::Trial::test(
-                    format!("{family}::{}::{}", reaper.name(), stringify!($both)),
+                    format!("{file}::{}::{}", reaper.name(), stringify!($both)),
                     move || { $both(reaper); Ok(()) },
                 ));)*
             }
             $(trials.push(libtest_mimic::Trial::test(
-                format!("{family}::{}", stringify!($once)),
+                format!("{file}::{}", stringify!($once)),
                 || { $once(); Ok(()) },
             ));)*
             trials
@@ -26,24 +26,24 @@ macro_rules! trials {
     };
 }
 
-mod caps; // how many, how many of one source, how fast, how long
-mod examined; // what prise check says of it
-mod exhaustion; // no descriptors, no memory, no processes: nobody is dropped
-mod fixture; // a server that is running, and clients for it
-mod handed; // sockets handed over, readiness, the bound address
-mod hangup; // clients that have wholly gone
-mod hostile; // programs that would do more than serve their client
-mod log; // exit codes, and every line
-mod program; // what the program finds: descriptors, signals, identity, limits, environment
+mod caps; // limits: children, clients per source, rate, time
+mod examined; // prise check examines prise serve
+mod exhaustion; // no descriptors, memory or processes left: no accepted client is dropped
+mod fixture; // a running server, and clients for it
+mod handed; // socket activation, readiness, the printed address
+mod hangup; // clients that close both directions
+mod hostile; // programs that attack the server
+mod log; // exit codes, and every log line
+mod program; // the program's descriptors, signals, user, limits, environment
 mod proxied; // the PROXY protocol's header
-mod slots; // a slot is released on every path
-mod stop; // the end, and who outlives it
+mod slots; // every path releases its slot
+mod stop; // stopping, and the grace period
 #[allow(dead_code)]
 #[path = "../process/strace.rs"]
-mod strace; // strace, attached to a server, making its calls fail
-mod watch; // strace, attached to a server, watching
+mod strace; // attaches strace to a server, to make its calls fail
+mod watch; // attaches strace to a server, to record its calls
 mod wakeups; // no client is forgotten
-mod zombies; // nor any child
+mod zombies; // no zombie stays
 
 use std::process::ExitCode;
 
@@ -53,7 +53,7 @@ fn main() -> ExitCode {
     let mut arguments = Arguments::from_args();
     arguments.test_threads = arguments.test_threads.or(Some(6));
     fixture::raise_descriptor_limit();
-    let families = [
+    let trials = [
         zombies::trials(),
         hangup::trials(),
         hostile::trials(),
@@ -68,5 +68,5 @@ fn main() -> ExitCode {
         stop::trials(),
         wakeups::trials(),
     ];
-    libtest_mimic::run(&arguments, families.into_iter().flatten().collect()).exit_code()
+    libtest_mimic::run(&arguments, trials.into_iter().flatten().collect()).exit_code()
 }

@@ -1,4 +1,4 @@
-//! What the program finds: descriptors, signals, its group, who it is, what it may use, its environment.
+//! What the executed program finds: descriptors, signals, process group, user, resource limits, environment.
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -8,34 +8,34 @@ use std::os::unix::fs::{MetadataExt, PermissionsExt};
 use std::path::Path;
 use std::process::Command;
 
-use crate::fixture::{REPLY, Reaper, Server, finish, is_root, peer, serve, serve_under, stat_field};
+use crate::fixture::{REPLY, Reaper, Server, exchange, is_root, peer, serve, serve_through};
 use crate::strace::{Follow, Strace, can_attach};
-use crate::support::{has, wait_until};
+use crate::support::{has, stat_field, wait_until};
 use crate::watch::Watch;
 
 trials!(
-    both: it_has_descriptors_0_1_and_2_and_no_other,
-        it_has_every_signal_at_its_default_and_none_blocked,
-        it_leads_a_process_group_of_its_own,
-        it_dies_of_sigpipe_when_its_client_goes,
-        it_answers_after_a_half_close,
-        it_is_the_user_and_the_groups_that_are_asked_for,
-        it_lives_in_the_root_that_is_asked_for,
+    both: it_has_only_descriptors_0_1_and_2,
+        it_has_default_signal_dispositions_and_an_empty_mask,
+        it_leads_its_own_process_group,
+        sigpipe_kills_it_when_its_client_disconnects,
+        it_can_answer_after_a_half_close,
+        it_runs_as_the_requested_user_and_groups,
+        it_runs_in_the_requested_root_directory,
         it_gets_no_new_privileges,
-        it_is_limited_as_asked,
-        its_environment_tells_of_the_connection_and_of_nothing_stale;
-    once: its_cpu_is_limited,
+        it_has_the_requested_resource_limits,
+        its_environment_describes_the_connection_and_nothing_stale;
+    once: its_cpu_time_is_limited,
         its_user_may_be_a_number,
-        a_program_that_cannot_begin_yet_is_waited_for,
+        exec_is_retried_during_a_shortage,
         its_steps_come_in_order,
-        clear_env_leaves_it_path_alone,
-        a_script_is_found_by_path_as_a_shell_finds_it;
+        clear_env_keeps_only_path,
+        a_script_is_found_in_path;
 );
 
-fn it_has_descriptors_0_1_and_2_and_no_other(reaper: Reaper) {
+fn it_has_only_descriptors_0_1_and_2(reaper: Reaper) {
     let launcher = ["sh", "-c", "exec 3</dev/null 7</dev/null 9>/dev/null; exec \"$@\"", "sh"];
     for options in [&[][..], &["--hangup"]] {
-        let mut server = Server::run(&mut serve_under(&launcher, reaper, options, &["cat"]));
+        let mut server = Server::run(&mut serve_through(&launcher, reaper, options, &["cat"]));
         let others: Vec<_> = (0..3).map(|_| server.connect()).collect();
         server.wait_children(3);
         drop(others);
@@ -43,15 +43,15 @@ fn it_has_descriptors_0_1_and_2_and_no_other(reaper: Reaper) {
         let client = server.connect();
         let child = server.only_child("cat");
         let open = || -> BTreeMap<String, String> {
-            let entries = fs::read_dir(format!("/proc/{child}/fd")).expect("the child is there");
-            // one may be closed while it is looked at
+            let entries = fs::read_dir(format!("/proc/{child}/fd")).expect("the child exists");
+            // a descriptor may be closed before its link is read
             let entry = |entry: fs::DirEntry| {
                 let target = fs::read_link(entry.path()).ok()?;
                 Some((entry.file_name().to_string_lossy().into(), target.to_string_lossy().into()))
             };
             entries.filter_map(|found| entry(found.expect("it can be read"))).collect()
         };
-        // its own start opens and closes libraries
+        // at its start, the program opens and closes shared libraries
         let mut found = BTreeMap::new();
         wait_until("three descriptors", || {
             found = open();
@@ -64,7 +64,7 @@ fn it_has_descriptors_0_1_and_2_and_no_other(reaper: Reaper) {
         let log = fs::read_link(format!("/proc/{}/fd/2", server.pid())).expect("the server has a log");
         assert_eq!(open["2"], log.to_string_lossy());
         drop(client);
-        server.at_rest();
+        server.wait_idle();
         server.stop();
     }
 }
@@ -72,12 +72,12 @@ fn it_has_descriptors_0_1_and_2_and_no_other(reaper: Reaper) {
 /// A line of /proc/PID/status.
 #[track_caller]
 fn status_of(pid: u32, key: &str) -> String {
-    let status = fs::read_to_string(format!("/proc/{pid}/status")).expect("the process is there");
+    let status = fs::read_to_string(format!("/proc/{pid}/status")).expect("the process exists");
     let line = status.lines().find_map(|line| line.strip_prefix(key)?.strip_prefix(':'));
     line.unwrap_or_else(|| panic!("no {key} in {status}")).trim().into()
 }
 
-fn it_has_every_signal_at_its_default_and_none_blocked(reaper: Reaper) {
+fn it_has_default_signal_dispositions_and_an_empty_mask(reaper: Reaper) {
     if !has("perl", "perl-base") {
         return;
     }
@@ -86,51 +86,51 @@ fn it_has_every_signal_at_its_default_and_none_blocked(reaper: Reaper) {
         sigaction(40, POSIX::SigAction->new('IGNORE'));
         sigprocmask(SIG_BLOCK, POSIX::SigSet->new(SIGTERM, SIGUSR1, SIGCHLD, 41));
         exec @ARGV";
-    let mut server = Server::run(&mut serve_under(&["perl", "-e", launcher], reaper, &[], &["cat"]));
+    let mut server = Server::run(&mut serve_through(&["perl", "-e", launcher], reaper, &[], &["cat"]));
     let client = server.connect();
     let child = server.only_child("cat");
     for set in ["SigBlk", "SigIgn", "SigCgt", "SigPnd", "ShdPnd"] {
         let signals = u64::from_str_radix(&status_of(child, set), 16).expect("a set of signals");
-        // 32 and 33 are libc's own, and no program may change them
+        // libc reserves signals 32 and 33, and lets no program change them
         assert_eq!(signals & !(0b11 << 31), 0, "{set}: {signals:016x}");
     }
-    assert_eq!(finish(client, b"hello"), b"hello");
-    server.at_rest();
+    assert_eq!(exchange(client, b"hello"), b"hello");
+    server.wait_idle();
     server.stop();
 }
 
-fn it_leads_a_process_group_of_its_own(reaper: Reaper) {
+fn it_leads_its_own_process_group(reaper: Reaper) {
     let mut server = Server::start(reaper, &[], &["cat"]);
     let client = server.connect();
     let child = server.only_child("cat");
     assert_eq!(stat_field(child, 5), child.to_string(), "its group");
-    // a session costs, and is for a server that has a terminal
+    // it also gets its own session if the server has a terminal; setsid costs time
     let has_terminal = stat_field(server.pid(), 7) != "0";
     let session = if has_terminal { child.to_string() } else { stat_field(server.pid(), 6) };
     assert_eq!(stat_field(child, 6), session, "its session");
     drop(client);
-    server.at_rest();
+    server.wait_idle();
     server.stop();
 }
 
-fn it_dies_of_sigpipe_when_its_client_goes(reaper: Reaper) {
+fn sigpipe_kills_it_when_its_client_disconnects(reaper: Reaper) {
     let mut server = Server::start(reaper, &[], &["yes"]);
     let mut client = server.connect();
     client.read_exact(&mut [0; 1000]).unwrap();
     drop(client);
-    // the first write may learn of the reset, the next gets the signal
+    // the first write after the reset may fail with ECONNRESET; the next one raises SIGPIPE
     server.wait_log("prise: end pid=[0-9]+ peer=[0-9.:]+ (signal=PIPE|exit=1) ");
-    server.at_rest();
+    server.wait_idle();
     server.stop();
 }
 
-fn it_answers_after_a_half_close(reaper: Reaper) {
+fn it_can_answer_after_a_half_close(reaper: Reaper) {
     let mut server = Server::start(reaper, &[], &["sort"]);
     assert_eq!(server.ask(b"pear\napple\nfig\n"), b"apple\nfig\npear\n");
     let numbers: String = (0..50_000).rev().map(|n| format!("{n:06}\n")).collect();
     let sorted: String = (0..50_000).map(|n| format!("{n:06}\n")).collect();
     assert_eq!(server.ask(numbers.as_bytes()), sorted.as_bytes());
-    server.at_rest();
+    server.wait_idle();
     server.stop();
     let mut server = Server::start(reaper, &[], &["cat"]);
     let client = server.connect();
@@ -143,7 +143,7 @@ fn it_answers_after_a_half_close(reaper: Reaper) {
     end.expect("the end of file");
     assert_eq!(echo.len(), 1_000_000);
     sender.join().expect("the sender ends");
-    server.at_rest();
+    server.wait_idle();
     server.stop();
 }
 
@@ -151,25 +151,25 @@ fn text(bytes: Vec<u8>) -> String {
     String::from_utf8(bytes).expect("text")
 }
 
-/// What a command prints, as one word a field, sorted.
+/// The words of a text, sorted.
 fn words_of(text: &str) -> Vec<String> {
     let mut words: Vec<String> = text.split_whitespace().map(String::from).collect();
     words.sort();
     words
 }
 
-fn it_is_the_user_and_the_groups_that_are_asked_for(reaper: Reaper) {
+fn it_runs_as_the_requested_user_and_groups(reaper: Reaper) {
     if !is_root() || !has("setpriv", "util-linux") {
         return;
     }
-    // the server has groups that are not its children's business
+    // the server has groups that its children must not have
     let launcher = ["setpriv", "--groups", "0,3,4", "--"];
     let script = "id -u; id -g; id -G; grep -c '^CapEff:[[:space:]]*0*$' /proc/self/status";
     for (user, numbers) in [("nobody", ["nobody", ""]), ("nobody:daemon", ["nobody", "daemon"])] {
         let program = ["sh", "-c", script];
-        let mut server = Server::run(&mut serve_under(&launcher, reaper, &["--user", user], &program));
-        let said = text(server.ask(b""));
-        let lines: Vec<&str> = said.lines().collect();
+        let mut server = Server::run(&mut serve_through(&launcher, reaper, &["--user", user], &program));
+        let answer = text(server.ask(b""));
+        let lines: Vec<&str> = answer.lines().collect();
         let id = |option: &str, name: &str| {
             let output = Command::new("id").args([option, name]).output().expect("id runs");
             text(output.stdout).trim().to_string()
@@ -180,16 +180,16 @@ fn it_is_the_user_and_the_groups_that_are_asked_for(reaper: Reaper) {
             assert_eq!(words_of(lines[2]), words_of(&id("-G", "nobody")));
         } else {
             assert_eq!(lines[1], id("-g", "daemon"));
-            assert!(!words_of(lines[2]).contains(&"0".into()), "{said}");
-            assert!(!words_of(lines[2]).contains(&"4".into()), "{said}");
+            assert!(!words_of(lines[2]).contains(&"0".into()), "{answer}");
+            assert!(!words_of(lines[2]).contains(&"4".into()), "{answer}");
         }
         assert_eq!(lines[3], "1", "no capability is left");
-        server.at_rest();
+        server.wait_idle();
         server.stop();
     }
 }
 
-/// A program that needs no library, in a folder that may become a root.
+/// Build a statically linked program in a folder that can become the root directory.
 fn static_program(folder: &Path) {
     let source = folder.join("inside.c");
     fs::write(
@@ -201,32 +201,32 @@ fn static_program(folder: &Path) {
     let compiler = std::env::var("CC").unwrap_or_else(|_| "cc".into());
     let program = folder.join("inside");
     let built = Command::new(compiler).args(["-static", "-o"]).args([&program, &source]).status();
-    assert!(built.expect("a C compiler runs").success(), "a static program can be made");
+    assert!(built.expect("a C compiler runs").success(), "a static program can be built");
     std::os::unix::fs::symlink("a root of its own", folder.join("name")).unwrap();
     fs::set_permissions(folder, fs::Permissions::from_mode(0o755)).unwrap();
 }
 
-fn it_lives_in_the_root_that_is_asked_for(reaper: Reaper) {
+fn it_runs_in_the_requested_root_directory(reaper: Reaper) {
     if !is_root() {
         return;
     }
     let folder = tempfile::tempdir().unwrap();
     static_program(folder.path());
     let root = folder.path().to_str().unwrap();
-    // the program is looked for inside, and the user is found outside
+    // the program is looked up inside the new root, the user's name outside
     let options = ["--chroot", root, "--user", "nobody", "--no-new-privs", "--nofile", "20"];
     let mut server = Server::start(reaper, &options, &["/inside"]);
     assert_eq!(text(server.ask(b"")), "a root of its own/");
-    server.at_rest();
+    server.wait_idle();
     server.stop();
-    // the tutorial's child needs no program there
+    // the tutorial's child needs no program in the new root
     let mut server = Server::start(reaper, &options, &[]);
     let client = server.connect();
     let child = server.only_child("prise");
     let link = format!("/proc/{child}/root");
-    wait_until("it is there", || fs::read_link(&link).is_ok_and(|at| at == folder.path()));
-    assert_eq!(finish(client, b"hello\n"), REPLY);
-    server.at_rest();
+    wait_until("the child has changed its root", || fs::read_link(&link).is_ok_and(|at| at == folder.path()));
+    assert_eq!(exchange(client, b"hello\n"), REPLY);
+    server.wait_idle();
     server.stop();
 }
 
@@ -235,12 +235,12 @@ fn it_gets_no_new_privileges(reaper: Reaper) {
         let mut server = Server::start(reaper, options, &["grep", "NoNewPrivs", "/proc/self/status"]);
         assert_eq!(words_of(&text(server.ask(b""))), [expected, "NoNewPrivs:"]);
         assert_eq!(status_of(server.pid(), "NoNewPrivs"), "0");
-        server.at_rest();
+        server.wait_idle();
         server.stop();
     }
 }
 
-fn it_is_limited_as_asked(reaper: Reaper) {
+fn it_has_the_requested_resource_limits(reaper: Reaper) {
     let options = ["--cpu", "7", "--memory", "4000", "--nofile", "33", "--nproc", "777"];
     let mut server = Server::start(reaper, &options, &["cat", "/proc/self/limits"]);
     let limits = text(server.ask(b""));
@@ -255,16 +255,16 @@ fn it_is_limited_as_asked(reaper: Reaper) {
             let line = text.lines().find_map(|line| line.strip_prefix(name)).expect("every limit is listed");
             line.split_whitespace().take(2).map(String::from).collect()
         };
-        // SIGXCPU comes a second before SIGKILL
+        // the soft limit sends SIGXCPU, the hard limit a second later SIGKILL
         let hard = if name == "Max cpu time" { "8" } else { value };
         assert_eq!(fields(&limits), [value, hard], "{name}");
         assert_ne!(fields(&mine), [value, value], "the server's own {name}");
     }
-    server.at_rest();
+    server.wait_idle();
     server.stop();
 }
 
-fn its_cpu_is_limited() {
+fn its_cpu_time_is_limited() {
     let options = ["--cpu", "1"];
     let mut server = Server::start(Reaper::Hint, &options, &["sh", "-c", "while :; do :; done"]);
     let _client = server.connect();
@@ -272,7 +272,7 @@ fn its_cpu_is_limited() {
         server.wait_log("prise: end pid=[0-9]+ peer=[0-9.:]+ signal=XCPU seconds=[0-9.]+ cpu=([0-9.]+) ");
     let cpu: f64 = cpu.parse().expect("a number of seconds");
     assert!((0.5..1.5).contains(&cpu), "{cpu} s of CPU");
-    server.at_rest();
+    server.wait_idle();
     server.stop();
 }
 
@@ -285,12 +285,12 @@ fn its_user_may_be_a_number() {
         let mut server =
             Server::start(Reaper::Hint, &["--user", asked], &["sh", "-c", "echo $(id -u):$(id -G)"]);
         assert_eq!(text(server.ask(b"")).trim(), is, "{asked}");
-        server.at_rest();
+        server.wait_idle();
         server.stop();
     }
 }
 
-fn a_program_that_cannot_begin_yet_is_waited_for() {
+fn exec_is_retried_during_a_shortage() {
     if !can_attach() {
         return;
     }
@@ -302,7 +302,7 @@ fn a_program_that_cannot_begin_yet_is_waited_for() {
         server.wait_children(0);
         strace.detach();
         assert_eq!(strace.injected(), 3, "{errno}");
-        server.at_rest();
+        server.wait_idle();
         let log = server.stop();
         assert!(log.contains(" exit=0 ") && !log.contains("failed"), "{log}");
     }
@@ -320,7 +320,7 @@ fn its_steps_come_in_order() {
         "process,signal,desc,close_range,setsid,setpgid,prctl,prlimit64,setrlimit,chroot,chdir,setgroups,setgid,setuid",
     );
     server.ask(b"");
-    server.at_rest();
+    server.wait_idle();
     let child: u32 = server.wait_log("prise: start pid=([0-9]+) ").parse().expect("a process");
     let calls: Vec<String> =
         watch.detach().into_iter().filter(|(pid, _)| *pid == child).map(|(_, call)| call).collect();
@@ -343,11 +343,11 @@ fn its_steps_come_in_order() {
     ];
     let mut rest = calls.iter();
     for step in expected {
-        // a call that the parent's cuts in two begins with all that is looked for
+        // strace splits a call in two lines when a call of the parent comes in between; the first has the arguments
         let is_step = |call: &&String| step.split('|').any(|word| call.contains(word));
-        assert!(rest.find(is_step).is_some(), "no {step} in its place in {calls:#?}");
+        assert!(rest.find(is_step).is_some(), "{step} is missing or out of order in {calls:#?}");
     }
-    // before its exec, it opens nothing and starts nothing
+    // before exec, the child opens no file and starts no process
     let before_exec = calls.iter().take_while(|call| !call.starts_with("execve("));
     for call in before_exec {
         assert!(!call.starts_with("open") && !call.starts_with("clone"), "{call}");
@@ -360,14 +360,14 @@ fn variables(text: &str) -> BTreeMap<String, String> {
     text.lines().filter_map(|line| line.split_once('=')).map(|(k, v)| (k.into(), v.into())).collect()
 }
 
-/// A client's message, and what `env` answered.
+/// The client's address, and the environment that env(1) sends to it.
 #[track_caller]
 fn environment_of(client: TcpStream) -> (String, BTreeMap<String, String>) {
     let address = peer(&client);
-    (address, variables(&text(finish(client, b""))))
+    (address, variables(&text(exchange(client, b""))))
 }
 
-fn its_environment_tells_of_the_connection_and_of_nothing_stale(reaper: Reaper) {
+fn its_environment_describes_the_connection_and_nothing_stale(reaper: Reaper) {
     let stale = [
         ("PROTO", "SSL"),
         ("TCPLOCALIP", "stale"),
@@ -414,11 +414,11 @@ fn its_environment_tells_of_the_connection_and_of_nothing_stale(reaper: Reaper) 
             assert_eq!(found.get(name), None, "{name}");
         }
     }
-    server.at_rest();
+    server.wait_idle();
     server.stop();
 }
 
-fn clear_env_leaves_it_path_alone() {
+fn clear_env_keeps_only_path() {
     let mut command = serve(Reaper::Hint, &["--clear-env"], &["env"]);
     let mut server = Server::run(command.env("FOO", "secret").env("TCPREMOTEHOST", "stale"));
     let (_, found) = environment_of(server.connect());
@@ -434,16 +434,16 @@ fn clear_env_leaves_it_path_alone() {
         "TCPREMOTEPORT",
     ];
     assert_eq!(names, known);
-    server.at_rest();
+    server.wait_idle();
     server.stop();
 }
 
-fn a_script_is_found_by_path_as_a_shell_finds_it() {
+fn a_script_is_found_in_path() {
     use std::ffi::OsString;
     use std::os::unix::ffi::OsStringExt;
     let folder = tempfile::tempdir().unwrap();
     let path = format!("{}/missing:{}:/usr/bin:/bin", folder.path().display(), folder.path().display());
-    // a name is bytes, not text
+    // a file name may be any bytes, not only UTF-8
     for name in [b"plain".to_vec(), b"not UTF-8: \xe9".to_vec()] {
         let name = OsString::from_vec(name);
         let file = folder.path().join(&name);
@@ -456,7 +456,7 @@ fn a_script_is_found_by_path_as_a_shell_finds_it() {
         let mut expected = file.into_os_string().into_vec();
         expected.extend(b" an argument\n");
         assert_eq!(server.ask(b""), expected);
-        server.at_rest();
+        server.wait_idle();
         server.stop();
     }
 }

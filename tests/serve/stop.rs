@@ -1,4 +1,4 @@
-//! The end: the port is closed at once, children may finish, and nobody outlives the grace.
+//! Stopping: the port is closed at once, children may finish within the grace period, and no child outlives it.
 
 use std::io::{Read, Write};
 use std::net::TcpStream;
@@ -7,26 +7,28 @@ use std::time::{Duration, Instant};
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 
-use crate::fixture::{Reaper, Server, assert_closed, finish, is_root, marked_sleep, running, serve_under};
-use crate::strace::{Follow, Strace, can_attach};
+use crate::fixture::{
+    Reaper, Server, assert_closed, exchange, is_root, marked_sleep, running_count, serve_through,
+};
+use crate::strace::{FORKS, Follow, Strace, can_attach};
 use crate::support::{assert_takes_less, has, wait_until};
 
 trials!(
     both: the_first_signal_closes_the_port_at_once_and_lets_children_finish,
-        nobody_of_a_childs_group_outlives_the_grace,
-        a_grandchild_that_ignores_sigterm_does_not_outlive_the_child_that_obeys,
-        a_child_that_has_left_its_group_does_not_outlive_the_grace,
-        a_child_that_has_left_its_helper_in_its_group_does_not_outlive_the_grace,
-        it_stops_while_no_wait_succeeds,
-        a_child_that_may_not_be_signalled_is_told_of_and_not_waited_for,
-        the_second_signal_skips_the_wait,
+        no_process_of_a_childs_group_outlives_the_grace_period,
+        a_grandchild_that_ignores_sigterm_is_killed,
+        a_child_that_left_its_process_group_is_killed,
+        a_child_that_left_its_process_group_is_killed_although_a_helper_stayed_in_it,
+        it_can_stop_while_ppoll_fails,
+        a_child_that_cannot_be_signalled_is_logged_and_not_waited_for,
+        the_second_signal_ends_the_grace_period,
         the_third_signal_kills_at_once,
-        the_third_signal_waits_for_nobody_who_may_not_be_killed,
-        signals_that_come_together_are_one,
-        no_grace_at_all_ends_children_at_once,
-        a_group_keeps_the_server_no_longer_than_there_is_somebody_in_it,
-        sighup_stops_unless_nohup_means_otherwise,
-        clients_that_wait_for_a_process_are_served_within_the_grace_and_refused_after_it;
+        the_third_signal_waits_for_no_child_that_cannot_be_killed,
+        two_signals_at_the_same_time_count_as_one,
+        grace_0_ends_children_at_once,
+        the_server_ends_as_soon_as_the_last_process_group_is_empty,
+        sighup_stays_ignored_under_nohup,
+        clients_that_wait_for_a_process_are_served_within_the_grace_period_and_refused_after_it;
     once: ;
 );
 
@@ -54,9 +56,9 @@ fn the_first_signal_closes_the_port_at_once_and_lets_children_finish(reaper: Rea
         held.write_all(b"hello").unwrap();
         held.read_exact(&mut echo).unwrap();
         let begin = Instant::now();
-        assert_eq!(finish(held, b"end"), b"end");
-        let log = server.ended();
-        // the last child's end is the server's, long before the grace is over
+        assert_eq!(exchange(held, b"end"), b"end");
+        let log = server.wait_stopped();
+        // the server ends with its last child, long before the grace period is over
         assert!(begin.elapsed() < Duration::from_secs(8), "{:?}", begin.elapsed());
         assert!(
             log.ends_with("prise: stopped accepted=1 started=1 ended=1 refused=0 exhausted=0 lost-lines=0\n"),
@@ -66,53 +68,61 @@ fn the_first_signal_closes_the_port_at_once_and_lets_children_finish(reaper: Rea
     }
 }
 
-/// Start a server whose children, and theirs, sleep and may ignore SIGTERM; with a client that holds one.
-fn stubborn(reaper: Reaper, grace: &str, script: &str, clients: usize) -> (Server, Vec<TcpStream>, String) {
+/// Start a server with a shell script, in which each SLEEP is a unique `sleep` command, and connect clients. Gives the
+/// server, the clients and the `sleep` command, once all of them sleep.
+fn start_sleepers(
+    reaper: Reaper,
+    grace: &str,
+    script: &str,
+    clients: usize,
+) -> (Server, Vec<TcpStream>, String) {
     let sleep = marked_sleep();
     let script = script.replace("SLEEP", &sleep);
     let server = Server::start(reaper, &["--grace", grace], &["sh", "-c", &script]);
     let held = (0..clients).map(|_| server.connect()).collect();
     let processes = clients * script.matches(&sleep).count();
-    wait_until("all sleep", || running(&sleep) == processes);
+    wait_until("all children sleep", || running_count(&sleep) == processes);
     (server, held, sleep)
 }
 
-fn nobody_of_a_childs_group_outlives_the_grace(reaper: Reaper) {
-    let (mut server, held, sleep) = stubborn(reaper, "1", "trap '' TERM; SLEEP & SLEEP & SLEEP; :", 5);
+fn no_process_of_a_childs_group_outlives_the_grace_period(reaper: Reaper) {
+    let (mut server, held, sleep) = start_sleepers(reaper, "1", "trap '' TERM; SLEEP & SLEEP & SLEEP; :", 5);
     let begin = Instant::now();
     server.signal(Signal::SIGTERM);
-    let log = server.ended();
-    // one second of grace, and two between SIGTERM and SIGKILL
+    let log = server.wait_stopped();
+    // one second of grace period, and two seconds between SIGTERM and SIGKILL
     assert!(begin.elapsed() >= Duration::from_millis(2990), "{:?}", begin.elapsed());
     assert!(begin.elapsed() < Duration::from_secs(10), "{:?}", begin.elapsed());
-    assert_eq!(running(&sleep), 0);
+    assert_eq!(running_count(&sleep), 0);
     assert_eq!(log.matches(" signal=TERM why=stopping\n").count(), 5, "{log}");
     assert_eq!(log.matches(" signal=KILL why=still-there\n").count(), 5, "{log}");
     assert!(log.contains("prise: stopped accepted=5 started=5 ended=5 "), "{log}");
     drop(held);
 }
 
-fn a_grandchild_that_ignores_sigterm_does_not_outlive_the_child_that_obeys(reaper: Reaper) {
+fn a_grandchild_that_ignores_sigterm_is_killed(reaper: Reaper) {
     let script = "(trap '' TERM; SLEEP; :) & SLEEP; :";
-    let (mut server, _held, sleep) = stubborn(reaper, "0", script, 3);
+    let (mut server, _held, sleep) = start_sleepers(reaper, "0", script, 3);
     server.signal(Signal::SIGTERM);
-    let log = server.ended();
-    assert_eq!(running(&sleep), 0);
+    let log = server.wait_stopped();
+    assert_eq!(running_count(&sleep), 0);
     assert_eq!(log.matches(" signal=TERM seconds=").count(), 3, "{log}");
     assert_eq!(log.matches(" signal=KILL why=still-there\n").count(), 3, "{log}");
 }
 
-fn a_child_that_has_left_its_group_does_not_outlive_the_grace(reaper: Reaper) {
-    who_leaves_does_not_outlive_the_grace(reaper, "");
+fn a_child_that_left_its_process_group_is_killed(reaper: Reaper) {
+    assert_killed_after_leaving_its_group(reaper, "");
 }
 
-fn a_child_that_has_left_its_helper_in_its_group_does_not_outlive_the_grace(reaper: Reaper) {
-    // to signal the group is no error, and does not reach the child
+fn a_child_that_left_its_process_group_is_killed_although_a_helper_stayed_in_it(reaper: Reaper) {
+    // signalling the group succeeds, since the helper is in it, but does not reach the child
     let helper = "pipe(R, W); if (!fork()) { $SIG{TERM} = 'IGNORE'; close W; sleep 97 } close W; <R>; ";
-    who_leaves_does_not_outlive_the_grace(reaper, helper);
+    assert_killed_after_leaving_its_group(reaper, helper);
 }
 
-fn who_leaves_does_not_outlive_the_grace(reaper: Reaper, before: &str) {
+/// Assert that a child is killed although it joins the server's process group. `before` is Perl code that the child runs
+/// first.
+fn assert_killed_after_leaving_its_group(reaper: Reaper, before: &str) {
     if !has("perl", "perl-base") {
         return;
     }
@@ -124,74 +134,74 @@ fn who_leaves_does_not_outlive_the_grace(reaper: Reaper, before: &str) {
         held.read_exact(&mut [0; 4]).unwrap();
         let begin = Instant::now();
         server.signal(Signal::SIGTERM);
-        let log = server.ended();
+        let log = server.wait_stopped();
         assert!(log.contains(" signal=KILL seconds="), "{log}");
         begin.elapsed()
     });
 }
 
-fn a_child_that_may_not_be_signalled_is_told_of_and_not_waited_for(reaper: Reaper) {
+fn a_child_that_cannot_be_signalled_is_logged_and_not_waited_for(reaper: Reaper) {
     if !is_root() || !has("setpriv", "util-linux") {
         return;
     }
-    // root, but for the capability to signal another user's processes
+    // root without the capability to signal other users' processes
     let launcher = ["setpriv", "--bounding-set", "-all,+setuid,+setgid", "--"];
     let options = ["--user", "nobody", "--grace", "0"];
     assert_takes_less(SOON, || {
-        let mut server = Server::run(&mut serve_under(&launcher, reaper, &options, &["cat"]));
+        let mut server = Server::run(&mut serve_through(&launcher, reaper, &options, &["cat"]));
         let held = server.connect();
         let child = server.only_child("cat");
         let begin = Instant::now();
         server.signal(Signal::SIGTERM);
         server.wait_log("prise: stopped accepted=1 started=1 ended=0 ");
         let took = begin.elapsed();
-        // nobody could end it, and its client is served
-        assert_eq!(finish(held, b"hello"), b"hello");
-        let log = server.ended();
+        // the child could not be killed, and still serves its client
+        assert_eq!(exchange(held, b"hello"), b"hello");
+        let log = server.wait_stopped();
         assert_eq!(log.matches(&format!("prise: failed pid={child} step=kill why=")).count(), 1, "{log}");
         took
     });
 }
 
-/// How long signals that follow each other are apart, so that each counts.
+/// The pause between two signals, so that the server counts each.
 const APART: Duration = Duration::from_millis(150);
-/// So long a stop takes at most that waits for nobody's grace.
+/// The upper limit for a stop without a grace period.
 const SOON: Duration = Duration::from_secs(5);
-/// Less than the two seconds between SIGTERM and SIGKILL, and the signals before.
+/// The upper limit for a stop that does not wait at all: less than the two seconds between SIGTERM and SIGKILL.
 const AT_ONCE: Duration = Duration::from_millis(1700);
 
-fn the_third_signal_waits_for_nobody_who_may_not_be_killed(reaper: Reaper) {
+fn the_third_signal_waits_for_no_child_that_cannot_be_killed(reaper: Reaper) {
     if !is_root() || !has("setpriv", "util-linux") {
         return;
     }
     let launcher = ["setpriv", "--bounding-set", "-all,+setuid,+setgid", "--"];
     let options = ["--user", "nobody", "--grace", "60"];
     assert_takes_less(AT_ONCE, || {
-        let mut server = Server::run(&mut serve_under(&launcher, reaper, &options, &["cat"]));
+        let mut server = Server::run(&mut serve_through(&launcher, reaper, &options, &["cat"]));
         let held = server.connect();
         server.only_child("cat");
-        for said in ["stopping why=TERM ", "ending pid=[0-9]+ signal=TERM why=stopping\n"] {
+        for pattern in ["stopping why=TERM ", "ending pid=[0-9]+ signal=TERM why=stopping\n"] {
             server.signal(Signal::SIGTERM);
-            server.wait_log(&format!("prise: {said}"));
+            server.wait_log(&format!("prise: {pattern}"));
             std::thread::sleep(APART);
         }
         let begin = Instant::now();
         server.signal(Signal::SIGTERM);
         server.wait_log("prise: stopped accepted=1 started=1 ended=0 ");
         let took = begin.elapsed();
-        assert_eq!(finish(held, b"hello"), b"hello");
-        server.ended();
+        assert_eq!(exchange(held, b"hello"), b"hello");
+        server.wait_stopped();
         took
     });
 }
 
-fn signals_that_come_together_are_one(reaper: Reaper) {
-    // on a busy machine the server may see them apart; not again and again
-    assert!((0..10).any(|_| two_signals_are_one(reaper)), "each signal counts, however close they are");
+fn two_signals_at_the_same_time_count_as_one(reaper: Reaper) {
+    // on a busy machine they may arrive apart, but not ten times in a row
+    assert!((0..10).any(|_| second_signal_is_ignored(reaper)), "two signals at the same time count as two");
 }
 
-/// Whether a second signal, a moment after the first, has not ended the grace; one more does.
-fn two_signals_are_one(reaper: Reaper) -> bool {
+/// Whether a second signal, right after the first, does not end the grace period. A third one later must end it.
+fn second_signal_is_ignored(reaper: Reaper) -> bool {
     let mut server = Server::start(reaper, &["--grace", "60"], &["cat"]);
     let mut held = server.connect();
     server.only_child("cat");
@@ -199,25 +209,25 @@ fn two_signals_are_one(reaper: Reaper) -> bool {
     server.wait_log("prise: stopping why=TERM live=1 grace=60\n");
     server.signal(Signal::SIGTERM);
     std::thread::sleep(APART);
-    let is_one = server.logged("prise: ending ") == 0;
+    let ignored = server.logged("prise: ending ") == 0;
     server.signal(Signal::SIGTERM);
     server.wait_log("prise: ending pid=[0-9]+ signal=TERM why=stopping\n");
     assert_closed(&mut held);
-    server.ended();
-    is_one
+    server.wait_stopped();
+    ignored
 }
 
-fn the_second_signal_skips_the_wait(reaper: Reaper) {
+fn the_second_signal_ends_the_grace_period(reaper: Reaper) {
     assert_takes_less(SOON, || {
-        let (mut server, _held, sleep) = stubborn(reaper, "600", "SLEEP & SLEEP; :", 2);
+        let (mut server, _held, sleep) = start_sleepers(reaper, "600", "SLEEP & SLEEP; :", 2);
         let begin = Instant::now();
         server.signal(Signal::SIGTERM);
         server.wait_log("prise: stopping why=TERM live=2 grace=600\n");
         std::thread::sleep(APART);
         server.signal(Signal::SIGINT);
-        let log = server.ended();
+        let log = server.wait_stopped();
         let took = begin.elapsed();
-        assert_eq!(running(&sleep), 0);
+        assert_eq!(running_count(&sleep), 0);
         assert_eq!(log.matches(" signal=TERM why=stopping\n").count(), 2, "{log}");
         took
     });
@@ -225,37 +235,37 @@ fn the_second_signal_skips_the_wait(reaper: Reaper) {
 
 fn the_third_signal_kills_at_once(reaper: Reaper) {
     assert_takes_less(AT_ONCE, || {
-        let (mut server, _held, sleep) = stubborn(reaper, "60", "trap '' TERM; SLEEP & SLEEP; :", 2);
+        let (mut server, _held, sleep) = start_sleepers(reaper, "60", "trap '' TERM; SLEEP & SLEEP; :", 2);
         server.signal(Signal::SIGTERM);
         server.wait_log("prise: stopping ");
         std::thread::sleep(APART);
         server.signal(Signal::SIGTERM);
-        wait_until("both are told", || server.logged(" signal=TERM why=stopping\n") == 2);
+        wait_until("both children got SIGTERM", || server.logged(" signal=TERM why=stopping\n") == 2);
         std::thread::sleep(APART);
         let begin = Instant::now();
         server.signal(Signal::SIGTERM);
-        let log = server.ended();
+        let log = server.wait_stopped();
         let took = begin.elapsed();
-        wait_until("nobody of their groups is left", || running(&sleep) == 0);
+        wait_until("both process groups are empty", || running_count(&sleep) == 0);
         assert_eq!(log.matches(" signal=KILL seconds=").count(), 2, "{log}");
         took
     });
 }
 
-fn no_grace_at_all_ends_children_at_once(reaper: Reaper) {
+fn grace_0_ends_children_at_once(reaper: Reaper) {
     assert_takes_less(AT_ONCE, || {
-        let (mut server, mut held, sleep) = stubborn(reaper, "0", "exec SLEEP", 2);
+        let (mut server, mut held, sleep) = start_sleepers(reaper, "0", "exec SLEEP", 2);
         let begin = Instant::now();
         server.signal(Signal::SIGTERM);
-        server.ended();
+        server.wait_stopped();
         let took = begin.elapsed();
-        assert_eq!(running(&sleep), 0);
+        assert_eq!(running_count(&sleep), 0);
         held.iter_mut().for_each(assert_closed);
         took
     });
 }
 
-/// Runs a program, takes its orphans on as init does, and waits for them: some inits take their time.
+/// A launcher that runs a program, adopts its orphans as init does, and reaps them at once; real inits may reap late.
 const INIT: &str = "import ctypes, os, sys
 ctypes.CDLL(None).prctl(36, 1, 0, 0, 0)
 program = os.fork()
@@ -265,22 +275,22 @@ while True:
     if pid == program: sys.exit(os.waitstatus_to_exitcode(status))
 ";
 
-fn a_group_keeps_the_server_no_longer_than_there_is_somebody_in_it(reaper: Reaper) {
+fn the_server_ends_as_soon_as_the_last_process_group_is_empty(reaper: Reaper) {
     if !has("python3", "python3") {
         return;
     }
-    // the grandchild ends half a second after the child, by itself
+    // the grandchild ends by itself, half a second or more after the child
     let script = "(trap '' TERM; echo ready; sleep 0.5; sleep 0.5) & sleep 97; :";
     let launcher = ["python3", "-c", INIT];
     assert_takes_less(AT_ONCE, || {
-        let command = &mut serve_under(&launcher, reaper, &["--grace", "0"], &["sh", "-c", script]);
+        let command = &mut serve_through(&launcher, reaper, &["--grace", "0"], &["sh", "-c", script]);
         let mut server = Server::run(command);
         let parent: i32 = server.wait_log("prise: listening .* pid=([0-9]+) ").parse().expect("a process");
         let mut held = server.connect();
         held.read_exact(&mut [0; 6]).unwrap();
         let begin = Instant::now();
-        kill(Pid::from_raw(parent), Signal::SIGTERM).expect("the server is there");
-        let log = server.ended();
+        kill(Pid::from_raw(parent), Signal::SIGTERM).expect("the server runs");
+        let log = server.wait_stopped();
         let took = begin.elapsed();
         assert!(took > Duration::from_millis(400), "{took:?}");
         assert!(!log.contains("still-there") || took >= AT_ONCE, "{log}");
@@ -288,36 +298,35 @@ fn a_group_keeps_the_server_no_longer_than_there_is_somebody_in_it(reaper: Reape
     });
 }
 
-fn sighup_stops_unless_nohup_means_otherwise(reaper: Reaper) {
+fn sighup_stays_ignored_under_nohup(reaper: Reaper) {
     if !has("nohup", "coreutils") {
         return;
     }
-    let mut command = serve_under(&["nohup"], reaper, &[], &["cat"]);
+    let mut command = serve_through(&["nohup"], reaper, &[], &["cat"]);
     let mut server = Server::run(&mut command);
     server.signal(Signal::SIGHUP);
     assert_eq!(server.ask(b"hello"), b"hello");
-    server.at_rest();
+    server.wait_idle();
     let log = server.stop();
     assert!(log.contains("prise: stopping why=TERM "), "{log}");
 }
 
-fn clients_that_wait_for_a_process_are_served_within_the_grace_and_refused_after_it(reaper: Reaper) {
+fn clients_that_wait_for_a_process_are_served_within_the_grace_period_and_refused_after_it(reaper: Reaper) {
     if !can_attach() {
         return;
     }
     let mut server = Server::start(reaper, &["--grace", "60"], &["cat"]);
-    let forks = "?fork,?vfork,?clone,?clone3";
-    let mut strace = Strace::attach(server.pid(), Follow::Parent, forks, "error=EAGAIN:when=1..3");
+    let mut strace = Strace::attach(server.pid(), Follow::Parent, FORKS, "error=EAGAIN:when=1..3");
     let waiting = server.connect();
     server.wait_log("prise: paused why=EAGAIN ");
     server.signal(Signal::SIGTERM);
-    assert_eq!(finish(waiting, b"served"), b"served");
-    let log = server.ended();
+    assert_eq!(exchange(waiting, b"served"), b"served");
+    let log = server.wait_stopped();
     strace.detach();
     assert!(log.contains("prise: stopped accepted=1 started=1 ended=1 refused=0 "), "{log}");
 
     let mut server = Server::start(reaper, &["--grace", "60"], &["cat"]);
-    let mut strace = Strace::attach(server.pid(), Follow::Parent, forks, "error=EAGAIN");
+    let mut strace = Strace::attach(server.pid(), Follow::Parent, FORKS, "error=EAGAIN");
     let mut waiting = server.connect();
     server.wait_log("prise: paused why=EAGAIN ");
     server.signal(Signal::SIGTERM);
@@ -327,11 +336,11 @@ fn clients_that_wait_for_a_process_are_served_within_the_grace_and_refused_after
     assert_closed(&mut waiting);
     server.wait_log("prise: refused peer=[0-9.:]+ why=stopping\n");
     strace.detach();
-    let log = server.ended();
+    let log = server.wait_stopped();
     assert!(log.contains("prise: stopped accepted=1 started=0 ended=0 refused=1 "), "{log}");
 }
 
-fn it_stops_while_no_wait_succeeds(reaper: Reaper) {
+fn it_can_stop_while_ppoll_fails(reaper: Reaper) {
     if !can_attach() {
         return;
     }
@@ -341,6 +350,6 @@ fn it_stops_while_no_wait_succeeds(reaper: Reaper) {
     wait_until("no zombie is left", || server.children().is_empty());
     server.signal(Signal::SIGTERM);
     server.wait_log("prise: stopped ");
-    server.ended();
+    server.wait_stopped();
     strace.detach();
 }

@@ -1,4 +1,4 @@
-//! strace, attached to a server, watching.
+//! Attaches strace to a server, to record its calls.
 
 use std::process::Command;
 
@@ -8,7 +8,7 @@ use crate::strace::attached;
 use crate::support::Running;
 use nix::sys::signal::Signal;
 
-/// A strace that is attached to a process and to all that it forks.
+/// A strace attached to a process and to the children that it forks later.
 pub struct Watch {
     running: Running,
     trace: NamedTempFile,
@@ -18,14 +18,14 @@ impl Watch {
     /// Attach to a process.
     #[track_caller]
     pub fn attach(pid: u32, calls: &str) -> Watch {
-        let trace = NamedTempFile::new().expect("a file can be made");
+        let trace = NamedTempFile::new().expect("a file can be created");
         let mut command = Command::new("strace");
         command.args(["-f", "-s", "400", "-p", &pid.to_string(), "-o"]).arg(trace.path());
         command.args(["-e", &format!("trace={calls}")]);
         Watch { running: attached(&mut command), trace }
     }
 
-    /// Let the process go; what it and its children have called, a line a call, each behind its process.
+    /// Detach; gives the recorded calls, each with the process id of its caller.
     #[track_caller]
     pub fn detach(mut self) -> Vec<(u32, String)> {
         self.running.signal(Signal::SIGINT);

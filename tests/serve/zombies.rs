@@ -1,4 +1,4 @@
-//! No zombie outlives a second.
+//! The server reaps each child within a second.
 
 use std::collections::HashMap;
 use std::io::Write;
@@ -7,34 +7,34 @@ use std::time::{Duration, Instant};
 
 use nix::sys::signal::Signal;
 
-use crate::fixture::{REPLY, Reaper, Server, cpu_ticks, crowd, finish, offspring, serve_under, stat_field};
-use crate::support::{descriptors, has, read_to_end, wait_until};
+use crate::fixture::{REPLY, Reaper, Server, child_pids, exchange, many_processes, serve_through};
+use crate::support::{cpu_ticks, descriptors, has, read_to_end, stat_field, wait_until};
 
 trials!(
-    both: none_of_300_that_end_together_stays_while_2000_are_idle,
-        none_stays_of_children_that_the_server_inherits,
-        none_stays_where_sigchld_was_inherited_ignored_or_blocked,
-        neither_descriptors_nor_zombies_are_left_of_2000_clients,
-        none_waits_for_the_end_of_a_queue_of_clients;
+    both: it_reaps_300_children_that_end_together_beside_2000_idle_ones,
+        it_reaps_inherited_children,
+        it_reaps_if_sigchld_was_ignored_or_blocked_at_start,
+        two_thousand_clients_leave_no_zombie_and_no_descriptor,
+        it_reaps_while_a_queue_of_clients_is_accepted;
     once: ;
 );
 
-/// Watch the children of a process until so many are left, none of which was a zombie for a second.
-/// A look that comes late, on a busy machine, does not make one older.
+/// Wait until a process has `left` children; assert meanwhile that no child is a zombie for a second. A late look, on a
+/// busy machine, adds at most 50 ms to a zombie's age.
 #[track_caller]
 fn watch_until(parent: u32, left: usize) {
     const BETWEEN_LOOKS: Duration = Duration::from_millis(50);
     let mut ages: HashMap<u32, Duration> = HashMap::new();
     let mut last = Instant::now();
     wait_until(&format!("{left} children"), || {
-        let children = offspring(parent);
+        let children = child_pids(parent);
         let passed = last.elapsed().min(BETWEEN_LOOKS);
         last = Instant::now();
         let dead: Vec<u32> = children.iter().copied().filter(|&pid| is_zombie(pid)).collect();
         ages.retain(|pid, _| dead.contains(pid));
         for pid in dead {
             let age = ages.entry(pid).and_modify(|age| *age += passed).or_default();
-            assert!(*age < Duration::from_secs(1), "{pid} is a zombie since {age:?}");
+            assert!(*age < Duration::from_secs(1), "{pid} has been a zombie for {age:?}");
         }
         children.len() == left
     });
@@ -49,10 +49,10 @@ fn hold(server: &Server, clients: usize) -> Vec<TcpStream> {
     (0..clients).map(|_| server.connect()).collect()
 }
 
-fn none_of_300_that_end_together_stays_while_2000_are_idle(reaper: Reaper) {
-    let _crowd = crowd();
+fn it_reaps_300_children_that_end_together_beside_2000_idle_ones(reaper: Reaper) {
+    let _many = many_processes();
     let mut server = Server::start(reaper, &["--max-children", "3000"], &[]);
-    // the oldest, the youngest and those in between are to end
+    // the oldest children, the youngest, and some in between will end
     let oldest = hold(&server, 100);
     let idle = [hold(&server, 1000), Vec::new()];
     let middle = hold(&server, 100);
@@ -64,11 +64,11 @@ fn none_of_300_that_end_together_stays_while_2000_are_idle(reaper: Reaper) {
     for (n, clients) in leaving.into_iter().enumerate() {
         left -= clients.len();
         if n == 1 {
-            // while the parent is stopped, its children's 100 SIGCHLD become one
+            // while the parent is stopped, the SIGCHLD of its 100 children merge into one pending signal
             server.signal(Signal::SIGSTOP);
             drop(clients);
             wait_until("100 zombies", || {
-                offspring(server.pid()).iter().filter(|&&pid| is_zombie(pid)).count() == 100
+                child_pids(server.pid()).iter().filter(|&&pid| is_zombie(pid)).count() == 100
             });
             server.signal(Signal::SIGCONT);
         } else {
@@ -78,36 +78,36 @@ fn none_of_300_that_end_together_stays_while_2000_are_idle(reaper: Reaper) {
     }
     assert_eq!(server.ask(b"hello\n"), REPLY);
     watch_until(server.pid(), 2000);
-    // those who are idle cost nothing
+    // idle children cost no CPU time
     let before = cpu_ticks(server.pid());
     std::thread::sleep(Duration::from_millis(300));
     let ticks = cpu_ticks(server.pid()) - before;
     assert!(ticks <= 3, "{ticks} ticks of 10 ms within 300 ms");
     drop((idle, more_idle));
     watch_until(server.pid(), 0);
-    let status = server.at_rest();
+    let status = server.wait_idle();
     assert_eq!((status.ended, status.refused), (2301, 0));
     server.stop();
 }
 
-fn none_stays_of_children_that_the_server_inherits(reaper: Reaper) {
+fn it_reaps_inherited_children(reaper: Reaper) {
     if !has("perl", "perl-base") {
         return;
     }
-    // one ends before the exec, and its signal is over; one ends when the server has long been idle
+    // one child ends before the server's exec, so that its SIGCHLD is lost; one ends when the server is idle
     let launcher = "for $time (0, 1.7) { fork or do { select undef, undef, undef, $time; exit 0 } }
         select undef, undef, undef, 0.2; exec @ARGV";
-    let mut server = Server::run(&mut serve_under(&["perl", "-e", launcher], reaper, &[], &["cat"]));
+    let mut server = Server::run(&mut serve_through(&["perl", "-e", launcher], reaper, &[], &["cat"]));
     watch_until(server.pid(), 0);
     assert_eq!(server.ask(b"hello"), b"hello");
-    let status = server.at_rest();
-    // they are nobody's child as far as counting goes
+    let status = server.wait_idle();
+    // the counters do not count them
     assert_eq!((status.started, status.ended), (1, 1));
     assert_eq!(server.logged("prise: end "), 1);
     server.stop();
 }
 
-fn none_stays_where_sigchld_was_inherited_ignored_or_blocked(reaper: Reaper) {
+fn it_reaps_if_sigchld_was_ignored_or_blocked_at_start(reaper: Reaper) {
     if !has("perl", "perl-base") {
         return;
     }
@@ -115,21 +115,21 @@ fn none_stays_where_sigchld_was_inherited_ignored_or_blocked(reaper: Reaper) {
         "$SIG{CHLD} = 'IGNORE'; exec @ARGV",
         "use POSIX; sigprocmask(SIG_BLOCK, POSIX::SigSet->new(SIGCHLD, SIGUSR1, SIGTERM)); exec @ARGV",
     ] {
-        let mut server = Server::run(&mut serve_under(&["perl", "-e", launcher], reaper, &[], &[]));
+        let mut server = Server::run(&mut serve_through(&["perl", "-e", launcher], reaper, &[], &[]));
         for _ in 0..20 {
             assert_eq!(server.ask(b"hello\n"), REPLY);
         }
         watch_until(server.pid(), 0);
-        assert_eq!(server.at_rest().ended, 20);
+        assert_eq!(server.wait_idle().ended, 20);
         server.stop();
     }
 }
 
-fn neither_descriptors_nor_zombies_are_left_of_2000_clients(reaper: Reaper) {
+fn two_thousand_clients_leave_no_zombie_and_no_descriptor(reaper: Reaper) {
     let mut server = Server::start(reaper, &["--hangup", "--timeout", "600"], &[]);
     let port = server.port;
     let serve = |n: usize| {
-        (0..n).for_each(|_| assert_eq!(finish(crate::support::connect(port), b"hello\n"), REPLY));
+        (0..n).for_each(|_| assert_eq!(exchange(crate::support::connect(port), b"hello\n"), REPLY));
     };
     std::thread::scope(|scope| {
         for _ in 0..4 {
@@ -137,16 +137,16 @@ fn neither_descriptors_nor_zombies_are_left_of_2000_clients(reaper: Reaper) {
         }
     });
     watch_until(server.pid(), 0);
-    assert_eq!(server.at_rest().ended, 2000);
-    assert_eq!(descriptors(server.pid()), server.held);
-    // and it waits, be it for nothing
-    wait_until("it sleeps", || stat_field(server.pid(), 3) == "S");
+    assert_eq!(server.wait_idle().ended, 2000);
+    assert_eq!(descriptors(server.pid()), server.initial_descriptors);
+    // afterwards the server sleeps in ppoll
+    wait_until("the server sleeps", || stat_field(server.pid(), 3) == "S");
     server.stop();
 }
 
-fn none_waits_for_the_end_of_a_queue_of_clients(reaper: Reaper) {
+fn it_reaps_while_a_queue_of_clients_is_accepted(reaper: Reaper) {
     let mut server = Server::start(reaper, &["--max-children", "1000"], &[]);
-    // while the parent is stopped, clients queue up: then its listener is ready whenever it looks
+    // while the parent is stopped, clients fill the backlog: afterwards the listener is always ready
     server.signal(Signal::SIGSTOP);
     let mut clients = hold(&server, 600);
     for client in &mut clients {
@@ -160,9 +160,9 @@ fn none_waits_for_the_end_of_a_queue_of_clients(reaper: Reaper) {
         assert_eq!(reply, REPLY);
     }
     watch_until(server.pid(), 0);
-    assert_eq!(server.at_rest().ended, 600);
+    assert_eq!(server.wait_idle().ended, 600);
     let log = server.log();
     let first_end = log.find("prise: end pid=").expect("it was logged");
     let last_start = log.rfind("prise: start pid=").expect("it was logged");
-    assert!(first_end < last_start, "nobody was reaped until 600 were accepted");
+    assert!(first_end < last_start, "no child was reaped until all 600 clients were accepted");
 }

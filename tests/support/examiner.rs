@@ -1,25 +1,25 @@
-//! `prise check`, run as a process, and what it finds.
+//! Runs `prise check` as a process, and reads its findings.
 
 use std::process::Command;
 
-/// An examination that has ended.
+/// The result of an examination.
 pub struct Findings {
-    /// Its exit status.
+    /// The exit status.
     pub code: Option<i32>,
-    /// What it printed.
+    /// The report.
     pub stdout: String,
-    /// What went wrong.
+    /// The error messages.
     pub stderr: String,
 }
 
 impl Findings {
-    /// The names of the checks that fail.
+    /// The names of the failed checks.
     pub fn failed(&self) -> Vec<&str> {
         let lines = self.stdout.lines().filter_map(|line| line.strip_prefix("not ok "));
         lines.filter_map(|line| line.split(" - ").nth(1)).collect()
     }
 
-    /// The names of the checks that could not be made.
+    /// The names of the skipped checks: not observable here.
     pub fn unseen(&self) -> Vec<&str> {
         let lines = self
             .stdout

@@ -1,5 +1,5 @@
-//! What the tests, the demo and the bench share: programs run as processes that never outlive their
-//! test, free ports, waits with a deadline, and a look at the process table.
+//! Shared by the tests, the demo and the benchmark: child processes that never outlive their test, free ports, waits
+//! with a deadline, and the process table.
 #![allow(dead_code)]
 
 pub mod columns;
@@ -10,11 +10,11 @@ pub mod listings;
 pub mod syntax;
 
 use std::collections::VecDeque;
+use std::ffi::OsStr;
 use std::fs;
 use std::io::{self, Read, Write};
-use std::net::{Shutdown, TcpStream, UdpSocket};
-use std::os::fd::{AsFd, AsRawFd};
-use std::os::unix::fs::MetadataExt;
+use std::net::{Ipv4Addr, Shutdown, TcpStream, UdpSocket};
+use std::os::fd::{AsFd, AsRawFd, OwnedFd};
 use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Stdio};
@@ -26,27 +26,41 @@ use std::time::{Duration, Instant};
 
 use nix::fcntl::{FcntlArg, FdFlag, fcntl};
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
+use nix::pty::{OpenptyResult, openpty};
 use nix::sys::signal::{SigSet, Signal, killpg};
-use nix::sys::socket::{AddressFamily, SockFlag, SockType, SockaddrIn, bind, setsockopt, socket, sockopt};
+use nix::sys::socket::{
+    self, AddressFamily, SockFlag, SockType, SockaddrIn, bind, setsockopt, socket, sockopt,
+};
+use nix::sys::termios::{SetArg, cfmakeraw, tcgetattr, tcsetattr};
 use nix::unistd::Pid;
 
-/// How long a test waits for what must come.
+/// How long a test waits for an expected event before it fails.
 pub const DEADLINE: Duration = Duration::from_secs(20);
 
-/// Where the crate is.
+/// The reply of the tutorial's fork server, of the robust server and of `prise serve` without a program: "ok" and 16
+/// NULs.
+pub const REPLY: &[u8; 18] = b"ok\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0";
+
+/// The crate's folder.
 pub fn root() -> &'static Path {
     Path::new(env!("CARGO_MANIFEST_DIR"))
 }
 
-/// All Rust sources of a folder, one after the other.
+/// The text of a file of the project, given by its path from the crate.
+#[track_caller]
+pub fn read_file(path: &str) -> String {
+    fs::read_to_string(root().join(path)).unwrap_or_else(|error| panic!("{path}: {error}"))
+}
+
+/// The text of all Rust files in a folder, concatenated.
 pub fn source_of(folder: &str) -> String {
-    let entries = fs::read_dir(root().join(folder)).expect("the folder is there");
+    let entries = fs::read_dir(root().join(folder)).expect("the folder exists");
     let files = entries.map(|entry| entry.expect("the folder can be read").path());
     let sources = files.filter(|file| file.extension().is_some_and(|extension| extension == "rs"));
     sources.map(|file| fs::read_to_string(file).expect("a source is text")).collect()
 }
 
-/// Wait until a condition holds, or say what did not come to be.
+/// Wait until a condition holds; fail after [`DEADLINE`] and name the condition.
 #[track_caller]
 pub fn wait_until(what: &str, mut holds: impl FnMut() -> bool) {
     let end = Instant::now() + DEADLINE;
@@ -56,21 +70,21 @@ pub fn wait_until(what: &str, mut holds: impl FnMut() -> bool) {
     }
 }
 
-/// Something takes less than that: a busy machine may delay it, not three times in a row.
+/// Assert that an action takes less than a limit. A busy machine may delay it: the action has three attempts.
 #[track_caller]
-pub fn assert_takes_less(than: Duration, mut takes: impl FnMut() -> Duration) {
-    let times: Vec<Duration> = (0..3).map(|_| takes()).take_while(|time| *time >= than).collect();
-    assert!(times.len() < 3, "not less than {than:?}: {times:?}");
+pub fn assert_takes_less(limit: Duration, mut action: impl FnMut() -> Duration) {
+    let times: Vec<Duration> = (0..3).map(|_| action()).take_while(|time| *time >= limit).collect();
+    assert!(times.len() < 3, "took at least {limit:?} three times: {times:?}");
 }
 
-/// A C program of ours, built by the Makefile: `twin("server/fork")`.
+/// The path of a C twin, built by the Makefile: `twin("server/fork")`.
 pub fn twin(program: &str) -> PathBuf {
     static BUILT: Once = Once::new();
     BUILT.call_once(|| make("c"));
     root().join("target/c").join(program)
 }
 
-/// The same with AddressSanitizer and UBSan.
+/// The same twin, built with AddressSanitizer and UBSan.
 pub fn sanitized_twin(program: &str) -> PathBuf {
     static BUILT: Once = Once::new();
     BUILT.call_once(|| make("c-sanitized"));
@@ -78,44 +92,50 @@ pub fn sanitized_twin(program: &str) -> PathBuf {
 }
 
 fn make(target: &str) {
-    fs::create_dir_all(root().join("target")).expect("target/ can be made");
+    fs::create_dir_all(root().join("target")).expect("target/ can be created");
     let lock = fs::File::create(root().join("target/twins.lock")).expect("target/ can be written");
     lock.lock().expect("target/twins.lock can be locked");
     let mut make = Command::new("make");
-    let output = apart_from_make(make.args(["-s", target]).current_dir(root()))
+    let output = without_make_variables(make.args(["-s", target]).current_dir(root()))
         .output()
         .expect("make runs: it is needed to build the C twins");
     assert!(output.status.success(), "make {target}:\n{}", String::from_utf8_lossy(&output.stderr));
 }
 
-/// A make that runs this test must not hand its job server down.
-pub fn apart_from_make(command: &mut Command) -> &mut Command {
+/// Remove make's variables from a command's environment: when make runs this test, the command must not use the job
+/// server of that make.
+pub fn without_make_variables(command: &mut Command) -> &mut Command {
     command.env_remove("MAKEFLAGS").env_remove("MFLAGS").env_remove("MAKELEVEL")
 }
 
-/// An example of ours: `example("handler")`. A test that is run by its name alone does not build it.
+/// The path of an example, built here: `example("handler")`. `cargo test --test NAME` does not build examples.
 pub fn example(name: &str) -> PathBuf {
     static BUILT: Mutex<Vec<String>> = Mutex::new(Vec::new());
     let test = std::env::current_exe().expect("a test knows where it is");
     let target = test.ancestors().nth(3).expect("it is in target/debug/deps/");
-    let mut built = BUILT.lock().expect("no panic comes while it is locked");
+    let mut built = BUILT.lock().expect("no thread panics while it holds the lock");
     if !built.iter().any(|one| one == name) {
         let mut cargo = Command::new(env!("CARGO"));
         cargo.args(["build", "--quiet", "--example", name, "--target-dir"]).arg(target);
         cargo.env_remove("CARGO_MAKEFLAGS");
-        let output = apart_from_make(&mut cargo).current_dir(root()).output().expect("cargo runs");
+        let output = without_make_variables(&mut cargo).current_dir(root()).output().expect("cargo runs");
         assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
         built.push(name.into());
     }
     target.join("debug/examples").join(name)
 }
 
-/// Whether a tool is installed. In CI a missing one is a failure; elsewhere the caller skips, and this
-/// says what to install.
+/// Whether a program is in the PATH.
+pub fn installed(tool: &str) -> bool {
+    let path = std::env::var_os("PATH").unwrap_or_default();
+    std::env::split_paths(&path).any(|folder| folder.join(tool).is_file())
+}
+
+/// Whether a tool is installed. If it is missing, this panics in CI; elsewhere it prints the package to install, and
+/// the caller skips its test.
 #[track_caller]
 pub fn has(tool: &str, package: &str) -> bool {
-    let path = std::env::var_os("PATH").unwrap_or_default();
-    let found = std::env::split_paths(&path).any(|folder| folder.join(tool).is_file());
+    let found = installed(tool);
     if !found {
         assert!(std::env::var_os("CI").is_none(), "{tool} is not installed (Debian's package {package})");
         skipped(&format!("{tool} is not installed (Debian's package {package})"));
@@ -123,35 +143,45 @@ pub fn has(tool: &str, package: &str) -> bool {
     found
 }
 
-/// Say that a test is skipped, and why, past the test harness, which would keep it to itself.
+/// Whether this process runs as root. If not, this panics in CI; elsewhere it prints `why` root is needed, and the
+/// caller skips its test.
+#[track_caller]
+pub fn has_root(why: &str) -> bool {
+    if !am_root() {
+        assert!(std::env::var_os("CI").is_none(), "not root");
+        skipped(&format!("not root: {why}"));
+    }
+    am_root()
+}
+
+/// Print that a test is skipped, and why. It writes to stderr directly: the test harness captures `eprintln!`.
 pub fn skipped(why: &str) {
     let _ = writeln!(io::stderr(), "skipped: {why}");
 }
 
-/// A port that is free, below the range from which the kernel takes clients' ports. No other test gets
-/// it for a while: the UDP port of the same number stands for the right to it.
+/// A free TCP port, below the kernel's range of ephemeral ports. To reserve it, this process binds the UDP port of the
+/// same number until 64 more ports were given out; other tests then skip it.
 pub fn free_port() -> u16 {
     static NEXT: AtomicU16 = AtomicU16::new(0);
-    static HELD: Mutex<VecDeque<UdpSocket>> = Mutex::new(VecDeque::new());
-    // another process that asks starts elsewhere
+    static RESERVED: Mutex<VecDeque<UdpSocket>> = Mutex::new(VecDeque::new());
+    // each test process starts at another port
     let start = (std::process::id() % 200) as u16 * 97;
     loop {
         let port = 10_000 + (start + NEXT.fetch_add(1, Ordering::Relaxed)) % 20_000;
-        let Ok(right) = UdpSocket::bind(("127.0.0.1", port)) else { continue };
+        let Ok(reservation) = UdpSocket::bind(("127.0.0.1", port)) else { continue };
         if can_be_bound(port) {
-            let mut held = HELD.lock().expect("no panic comes while it is locked");
-            held.push_back(right);
-            if held.len() > 64 {
-                held.pop_front();
+            let mut reserved = RESERVED.lock().expect("no thread panics while it holds the lock");
+            reserved.push_back(reservation);
+            if reserved.len() > 64 {
+                reserved.pop_front();
             }
             return port;
         }
     }
 }
 
-/// Whether a server could bind to a port, be it one that does not set SO_REUSEADDR. On Linux the kernel's
-/// table is asked: to try it leaves the port bound for as long as a process that another test is starting
-/// just then, which holds every descriptor of this one until its exec.
+/// Whether a server can bind to a port, even without SO_REUSEADDR. On Linux this reads the kernel's tables and binds
+/// nothing: another test may fork at that moment, and its child would keep the bound socket open until its exec.
 fn can_be_bound(port: u16) -> bool {
     if cfg!(target_os = "linux") {
         let table = |name| fs::read_to_string(name).unwrap_or_default();
@@ -159,14 +189,19 @@ fn can_be_bound(port: u16) -> bool {
         let uses = |line: &str| line.split_whitespace().nth(1).is_some_and(|local| local.ends_with(&ours));
         return !["/proc/net/tcp", "/proc/net/tcp6"].map(table).iter().any(|table| table.lines().any(uses));
     }
-    let socket =
-        socket(AddressFamily::Inet, SockType::Stream, SockFlag::empty(), None).expect("a socket can be made");
-    // macOS has no SOCK_CLOEXEC
-    fcntl(&socket, FcntlArg::F_SETFD(FdFlag::FD_CLOEXEC)).expect("a flag can be set");
-    bind(socket.as_raw_fd(), &SockaddrIn::new(0, 0, 0, 0, port)).is_ok()
+    bind(tcp_socket().as_raw_fd(), &SockaddrIn::new(0, 0, 0, 0, port)).is_ok()
 }
 
-/// Whether something listens on a port (Linux): the kernel's table is asked, since to connect would be to be a client.
+/// A TCP socket for IPv4, closed on exec.
+fn tcp_socket() -> OwnedFd {
+    let socket = socket(AddressFamily::Inet, SockType::Stream, SockFlag::empty(), None)
+        .expect("a socket can be created");
+    // macOS has no SOCK_CLOEXEC
+    fcntl(&socket, FcntlArg::F_SETFD(FdFlag::FD_CLOEXEC)).expect("a descriptor flag can be set");
+    socket
+}
+
+/// Whether a process listens on a port (Linux). It reads the kernel's table: a test connection would be a client.
 pub fn listens(port: u16) -> bool {
     let table = fs::read_to_string("/proc/net/tcp").expect("/proc can be read");
     let ours = format!(":{port:04X}");
@@ -177,16 +212,17 @@ pub fn listens(port: u16) -> bool {
     })
 }
 
-/// A program that is running, in a process group of its own, which ends with this value.
+/// A running program in its own process group. Dropping this value kills the group.
 pub struct Running {
     child: Child,
     stdout: Option<Stream>,
     stderr: Option<Stream>,
 }
 
-/// Start a program. Whichever of stdout and stderr is `Stdio::piped()` can be read while it runs.
+/// Start a program. If its stdout or stderr is `Stdio::piped()`, the test can read it while the program runs.
 pub fn start(command: &mut Command) -> Running {
-    // a program inherits what this thread blocks; the threads that will empty its pipes shall too
+    // the program inherits this thread's signal mask and must start with nothing blocked; the reader threads, started
+    // after the mask is restored, block what this thread blocks
     let blocked = SigSet::thread_get_mask().expect("a thread has a signal mask");
     SigSet::all().thread_unblock().expect("signals can be unblocked");
     unignore_signals();
@@ -199,78 +235,78 @@ pub fn start(command: &mut Command) -> Running {
     Running { child, stdout, stderr }
 }
 
-/// Have programs start with each signal at its default, however the tests themselves were started: `nohup` ignores
-/// SIGHUP, a shell's `&` SIGINT and SIGQUIT, Python SIGXFSZ, and a program inherits that a signal is ignored.
+/// Let programs start with default signal dispositions, however the tests themselves were started. Exec keeps ignored
+/// signals ignored, and `nohup` ignores SIGHUP, a shell's `&` ignores SIGINT and SIGQUIT, Python ignores SIGXFSZ.
 ///
-/// What is ignored is caught from now on, by a handler that does nothing. To the tests that is the same, and exec
-/// sets what is caught to its default, on every Unix.
+/// From now on an empty handler catches the signals that were ignored. The tests see no difference, and exec resets
+/// caught signals to the default on every Unix.
 pub fn unignore_signals() {
     static DONE: Once = Once::new();
     DONE.call_once(|| {
-        // what a shell inherits as ignored it cannot trap
+        // a shell cannot trap a signal that it inherits as ignored
         let script = "for signal; do trap \"echo SIG$signal\" $signal; kill -s $signal $$; done";
         let mut shell = Command::new("sh");
         shell.args(["-c", script, "sh", "HUP", "INT", "QUIT", "XFSZ"]);
         let trapped = text(&shell.output().expect("sh runs").stdout);
         for signal in [Signal::SIGHUP, Signal::SIGINT, Signal::SIGQUIT, Signal::SIGXFSZ] {
             if !trapped.lines().any(|name| name == signal.as_str()) {
-                let unread = Arc::default();
-                signal_hook::flag::register(signal as i32, unread).expect("a signal can be caught");
+                let unused_flag = Arc::default();
+                signal_hook::flag::register(signal as i32, unused_flag).expect("a signal can be caught");
             }
         }
     });
 }
 
-/// A pipe with room for what is written while a busy machine keeps its reader waiting: a server does not
-/// wait, and drops lines.
+/// Enlarge a pipe to 1 MiB (Linux). On a busy machine the reader may be late, and a server drops log lines when the
+/// pipe is full.
 fn enlarged<P: AsFd>(pipe: P) -> P {
     #[cfg(target_os = "linux")]
     {
-        // where it is refused, there is less room
+        // if the kernel refuses, the pipe keeps its size
         let _ = fcntl(&pipe, FcntlArg::F_SETPIPE_SZ(1 << 20));
     }
     pipe
 }
 
-/// Start a command with stdin empty, and stdout and stderr piped.
+/// Start a command with stdin from /dev/null, and stdout and stderr piped.
 pub fn start_piped(command: &mut Command) -> Running {
     start(command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped()))
 }
 
 impl Running {
-    /// The process started, which leads its process group.
+    /// The process started here; it leads its process group.
     pub fn pid(&self) -> u32 {
         self.child.id()
     }
 
-    /// The pipe to its stdin, once.
+    /// Take the pipe to its stdin. This works once.
     pub fn stdin(&mut self) -> std::process::ChildStdin {
         self.child.stdin.take().expect("stdin is piped")
     }
 
-    /// Send a signal to the process alone.
+    /// Send a signal to this process only, not to its group.
     pub fn signal(&self, signal: Signal) {
         nix::sys::signal::kill(Pid::from_raw(self.pid() as i32), signal)
             .expect("the process can be signalled");
     }
 
-    /// What it has printed so far.
+    /// Its stdout so far.
     pub fn stdout(&mut self) -> String {
         text(self.stdout.as_mut().expect("stdout is piped").so_far())
     }
 
-    /// What it has said on stderr so far.
+    /// Its stderr so far.
     pub fn stderr(&mut self) -> String {
         text(self.stderr.as_mut().expect("stderr is piped").so_far())
     }
 
-    /// Wait until it has printed a text.
+    /// Wait until its stdout contains a text.
     #[track_caller]
     pub fn wait_stdout(&mut self, expected: &str) {
         self.stdout.as_mut().expect("stdout is piped").wait_for(expected);
     }
 
-    /// Whether it has ended, and how.
+    /// Its exit status, if it has ended.
     pub fn try_wait(&mut self) -> Option<ExitStatus> {
         self.child.try_wait().expect("a child can be waited for")
     }
@@ -286,19 +322,19 @@ impl Running {
         status.expect("it has ended")
     }
 
-    /// All that it printed, once it and its children have closed stdout.
+    /// Its whole stdout: reads until the program and its children have closed it.
     pub fn all_stdout(&mut self) -> Vec<u8> {
         self.stdout.as_mut().expect("stdout is piped").read_to_end().to_vec()
     }
 
-    /// All that it said on stderr, once it and its children have closed stderr.
+    /// Its whole stderr: reads until the program and its children have closed it.
     pub fn all_stderr(&mut self) -> Vec<u8> {
         self.stderr.as_mut().expect("stderr is piped").read_to_end().to_vec()
     }
 
-    /// End its whole process group.
+    /// Kill its process group, and reap the process.
     pub fn kill_group(&mut self) {
-        // ESRCH: nothing of it is left
+        // ESRCH: the group is empty
         let _ = killpg(Pid::from_raw(self.pid() as i32), Signal::SIGKILL);
         let _ = self.child.wait();
     }
@@ -314,14 +350,14 @@ fn text(bytes: &[u8]) -> String {
     String::from_utf8_lossy(bytes).into_owned()
 }
 
-/// A pipe, or a terminal, that a thread empties, so that what writes to it never waits.
+/// Reads a pipe or a terminal in a thread, so that the writer never waits.
 pub struct Stream {
     pieces: Receiver<Vec<u8>>,
     bytes: Vec<u8>,
 }
 
 impl Stream {
-    /// Begin to read.
+    /// Start the reader thread.
     pub fn new(mut pipe: impl Read + Send + 'static) -> Stream {
         let (sender, pieces) = channel();
         thread::spawn(move || {
@@ -335,23 +371,23 @@ impl Stream {
         Stream { pieces, bytes: Vec::new() }
     }
 
-    /// What has come so far.
+    /// The bytes read so far.
     pub fn so_far(&mut self) -> &[u8] {
         self.bytes.extend(self.pieces.try_iter().flatten());
         &self.bytes
     }
 
-    /// Wait until a text has come.
+    /// Wait until the bytes contain a text.
     #[track_caller]
     pub fn wait_for(&mut self, expected: &str) {
         let end = Instant::now() + DEADLINE;
         while !text(self.so_far()).contains(expected) {
-            assert!(Instant::now() < end, "{expected:?} was not printed, but {:?}", text(&self.bytes));
+            assert!(Instant::now() < end, "{expected:?} is not in the output: {:?}", text(&self.bytes));
             thread::sleep(Duration::from_millis(2));
         }
     }
 
-    /// All that came, once the other side is closed by all who have it.
+    /// All bytes: reads until every process has closed the other end.
     pub fn read_to_end(&mut self) -> &[u8] {
         let end = Instant::now() + DEADLINE;
         loop {
@@ -364,53 +400,93 @@ impl Stream {
     }
 }
 
-/// Connect to a server on this machine, with a deadline on every read and write.
+/// Connect to a server on this machine, with a timeout on every read and write.
 pub fn connect(port: u16) -> TcpStream {
-    let stream = TcpStream::connect(("127.0.0.1", port)).expect("the server listens");
-    stream.set_read_timeout(Some(DEADLINE)).expect("a deadline can be set");
-    stream.set_write_timeout(Some(DEADLINE)).expect("a deadline can be set");
+    with_timeouts(TcpStream::connect(("127.0.0.1", port)).expect("the server listens"))
+}
+
+/// The same from another of this machine's loopback addresses, for example 127.0.0.2 (Linux).
+pub fn connect_from(address: &str, port: u16) -> TcpStream {
+    let client = tcp_socket();
+    let own: Ipv4Addr = address.parse().expect("an IPv4 address");
+    let local = |ip: Ipv4Addr, port| {
+        let [a, b, c, d] = ip.octets();
+        SockaddrIn::new(a, b, c, d, port)
+    };
+    bind(client.as_raw_fd(), &local(own, 0)).expect("all of 127.0.0.0/8 is this machine");
+    socket::connect(client.as_raw_fd(), &local(Ipv4Addr::LOCALHOST, port)).expect("the server listens");
+    with_timeouts(TcpStream::from(client))
+}
+
+fn with_timeouts(stream: TcpStream) -> TcpStream {
+    stream.set_read_timeout(Some(DEADLINE)).expect("a timeout can be set");
+    stream.set_write_timeout(Some(DEADLINE)).expect("a timeout can be set");
     stream
 }
 
-/// Read to the end of file: what came, and how it ended.
+/// Read to the end of file: the bytes, and whether the end was clean or an error.
 pub fn read_to_end(stream: &mut TcpStream) -> (Vec<u8>, io::Result<()>) {
     let mut bytes = Vec::new();
     let result = stream.read_to_end(&mut bytes).map(drop);
     (bytes, result)
 }
 
-/// Send a message, say that no more will come, and read to the end of file.
+/// Send a message, half-close, and read the reply to the end of file.
 #[track_caller]
-pub fn finish(mut client: TcpStream, message: &[u8]) -> Vec<u8> {
-    client.write_all(message).expect("the server takes the message");
+pub fn exchange(mut client: TcpStream, message: &[u8]) -> Vec<u8> {
+    client.write_all(message).expect("the server accepts the message");
     client.shutdown(Shutdown::Write).expect("a connection can be half-closed");
     let (reply, end) = read_to_end(&mut client);
-    end.unwrap_or_else(|error| panic!("after {reply:?}, instead of the end of file: {error}"));
+    end.unwrap_or_else(|error| panic!("{error} instead of the end of file, after {reply:?}"));
     reply
 }
 
-/// Close a connection by a reset instead of a farewell.
+/// Close a connection with a reset (RST) instead of a FIN.
 pub fn reset(client: TcpStream) {
-    let at_once = nix::libc::linger { l_onoff: 1, l_linger: 0 };
-    setsockopt(&client, sockopt::Linger, &at_once).expect("SO_LINGER can be set");
+    let no_linger = nix::libc::linger { l_onoff: 1, l_linger: 0 };
+    setsockopt(&client, sockopt::Linger, &no_linger).expect("SO_LINGER can be set");
 }
 
-/// Whether this is root, whom limits and permissions do not bind.
+/// Whether this process runs as root, to which permissions and some limits do not apply.
 pub fn am_root() -> bool {
-    let file = tempfile::NamedTempFile::new().expect("a file can be made");
-    fs::metadata(file.path()).expect("the file is there").uid() == 0
+    nix::unistd::geteuid().is_root()
 }
 
-/// A pipe that nobody reads any more.
+/// Copy a program with cp(1). If this process wrote the copy itself, another test could fork at that moment: its child
+/// would keep the copy open for writing, and exec of the copy would fail with ETXTBSY.
+#[track_caller]
+pub fn copy_program(from: impl AsRef<OsStr>, to: &Path) {
+    let from = from.as_ref();
+    let status = Command::new("cp").args([from, to.as_os_str()]).status().expect("cp runs");
+    assert!(status.success(), "cannot copy {}", from.display());
+}
+
+/// Change a limit of a running process: `prlimit` is the command to run prlimit(1), `limit` its option.
+#[track_caller]
+pub fn set_limit(prlimit: &mut Command, pid: u32, limit: &str) {
+    let status = prlimit.args(["--pid", &pid.to_string(), limit]).status().expect("prlimit runs");
+    assert!(status.success(), "prlimit {limit}");
+}
+
+/// A pseudo-terminal in raw mode.
+pub fn raw_terminal() -> OpenptyResult {
+    let terminal = openpty(None, None).expect("a pseudo-terminal can be opened");
+    let mut settings = tcgetattr(&terminal.slave).expect("a terminal has settings");
+    cfmakeraw(&mut settings);
+    tcsetattr(&terminal.slave, SetArg::TCSANOW, &settings).expect("a terminal can be made raw");
+    terminal
+}
+
+/// The writing end of a pipe without a reader.
 pub fn broken_pipe() -> io::PipeWriter {
-    let (reader, writer) = io::pipe().expect("a pipe can be made");
+    let (reader, writer) = io::pipe().expect("a pipe can be created");
     drop(reader);
     wait_broken(&writer);
     writer
 }
 
-/// Wait until nobody reads a pipe: a process that another test is starting holds every descriptor of
-/// this one until its exec.
+/// Wait until a pipe has no reader. Another test may fork at that moment: its child keeps a copy of the reading end
+/// until its exec.
 #[track_caller]
 pub fn wait_broken(writer: &io::PipeWriter) {
     wait_until("the pipe breaks", || {
@@ -419,17 +495,17 @@ pub fn wait_broken(writer: &io::PipeWriter) {
     });
 }
 
-/// A line of the process table.
+/// A process of the process table.
 #[derive(Clone, Debug)]
 pub struct Process {
     pub pid: u32,
     pub ppid: u32,
-    /// R, S, T, Z …, as ps shows it.
+    /// R, S, T, Z …: ps's letter.
     pub state: char,
     pub command: String,
 }
 
-/// The process table: /proc where there is one, else ps.
+/// The process table: from /proc on Linux, elsewhere from ps.
 pub fn processes() -> Vec<Process> {
     if cfg!(target_os = "linux") { proc_processes() } else { ps_processes() }
 }
@@ -440,7 +516,7 @@ fn proc_processes() -> Vec<Process> {
     pids.filter_map(process).collect()
 }
 
-/// One process, if it is there, from /proc/PID/stat.
+/// One process, if it exists, from /proc/PID/stat.
 fn process(pid: u32) -> Option<Process> {
     let stat = fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
     let (name, rest) = stat.split_once('(')?.1.rsplit_once(')')?;
@@ -465,22 +541,36 @@ fn ps_processes() -> Vec<Process> {
     text(&output.stdout).lines().filter_map(line).collect()
 }
 
-/// The children of a process, zombies too.
+/// The children of a process, including zombies.
 pub fn children(pid: u32) -> Vec<Process> {
     processes().into_iter().filter(|process| process.ppid == pid).collect()
 }
 
-/// The children of a process that have ended and were not waited for.
+/// The zombies of a process: children that have ended and that it has not reaped.
 pub fn zombies(pid: u32) -> Vec<Process> {
     children(pid).into_iter().filter(|process| process.state == 'Z').collect()
 }
 
 /// How many descriptors a process has open (Linux).
 pub fn descriptors(pid: u32) -> usize {
-    fs::read_dir(format!("/proc/{pid}/fd")).expect("the process is there, and ours").count()
+    fs::read_dir(format!("/proc/{pid}/fd")).expect("the process exists and is ours").count()
 }
 
-/// How many sockets a process has open (Linux); none if it is gone.
+/// A field of /proc/PID/stat (Linux), by its number in proc(5): 3 or more.
+#[track_caller]
+pub fn stat_field(pid: u32, field: usize) -> String {
+    let stat = fs::read_to_string(format!("/proc/{pid}/stat")).expect("the process exists");
+    let after_name = stat.rsplit_once(')').expect("the name is in parentheses").1;
+    after_name.split_whitespace().nth(field - 3).expect("the field exists").into()
+}
+
+/// The CPU time that a process has used (Linux), in ticks of 10 ms.
+#[track_caller]
+pub fn cpu_ticks(pid: u32) -> u64 {
+    [14, 15].into_iter().map(|field| stat_field(pid, field).parse::<u64>().expect("ticks")).sum()
+}
+
+/// How many sockets a process has open (Linux); 0 if it has ended.
 pub fn sockets(pid: u32) -> usize {
     let Ok(entries) = fs::read_dir(format!("/proc/{pid}/fd")) else { return 0 };
     let targets = entries.filter_map(|entry| fs::read_link(entry.ok()?.path()).ok());

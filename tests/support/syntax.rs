@@ -1,24 +1,24 @@
-//! C and Rust sources, parsed alike.
+//! Parses C and Rust sources with the same functions.
 
 use std::sync::LazyLock;
 
 use regex::Regex;
 use tree_sitter::{Node, Parser, Tree};
 
-/// Which of the two languages a file is in.
+/// A file's language.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Side {
     C,
     Rust,
 }
 
-/// The names of the calls and the texts of a program, in its order, alike in both languages.
+/// The names of a program's calls and its string literals, in source order, written the same for both languages.
 pub fn calls_and_texts(side: Side, path: &str, text: &str) -> Vec<String> {
-    found(side, path, text).into_iter().map(|(_, item)| item).collect()
+    numbered_calls_and_texts(side, path, text).into_iter().map(|(_, item)| item).collect()
 }
 
-/// The same, each with its line.
-fn found(side: Side, path: &str, text: &str) -> Vec<(usize, String)> {
+/// The same, each with its line number.
+fn numbered_calls_and_texts(side: Side, path: &str, text: &str) -> Vec<(usize, String)> {
     fn visit(code: &str, node: Node, found: &mut Vec<(usize, String)>) {
         match node.kind() {
             "call_expression" => {
@@ -39,14 +39,14 @@ fn found(side: Side, path: &str, text: &str) -> Vec<(usize, String)> {
     items
 }
 
-/// For each line of a program what it is recognised by in the other language: a comment, what it assigns to, or the
-/// first call and the first text in it. Empty for a line that says nothing of the kind.
+/// For each line of a program a key that finds the same line in the other language: its comment, the field that it
+/// assigns, or its first call and its first string. A line without any of them has an empty key.
 pub fn line_keys(side: Side, path: &str, text: &str) -> Vec<String> {
-    let mut keys: Vec<String> = text.lines().map(|line| own_key(line.trim())).collect();
-    for (line, item) in found(side, path, text).into_iter().rev() {
+    let mut keys: Vec<String> = text.lines().map(|line| key_without_calls(line.trim())).collect();
+    for (line, item) in numbered_calls_and_texts(side, path, text).into_iter().rev() {
         let is_call = item.ends_with("()");
         let key = &mut keys[line - 1];
-        // from the last to the first: the first call stands before the first text
+        // the loop runs backwards, so the first call and the first string of the line remain
         let rest = key.split_once('"').map_or("", |(_, text)| text);
         *key = if is_call { format!("{item}\"{rest}") } else { format!("\"{item}") };
     }
@@ -56,8 +56,8 @@ pub fn line_keys(side: Side, path: &str, text: &str) -> Vec<String> {
     keys
 }
 
-/// What a line without a call is recognised by.
-fn own_key(line: &str) -> String {
+/// The key of a line without a call.
+fn key_without_calls(line: &str) -> String {
     let words = |text: &str| text.replace(['(', ')', '{', '}', ' '], "");
     match line.trim_start_matches('}').trim_start() {
         "while (1) {" | "while(1) {" | "loop {" => "loop".into(),
@@ -72,7 +72,7 @@ fn own_key(line: &str) -> String {
     }
 }
 
-/// Where functions begin, with their names.
+/// The first lines of the functions, with their names.
 fn functions(side: Side, path: &str, text: &str) -> Vec<(usize, String)> {
     let (code, tree) = parse(side, path, text);
     let functions = children(tree.root_node())
@@ -92,8 +92,8 @@ pub fn declared_name(code: &str, mut node: Node) -> String {
     flat(code, node)
 }
 
-/// To the parser the arguments of a Rust macro are loose tokens. Without its `!`, a macro is a call
-/// like C's, in the same place.
+/// Parse a source, and give it as it was parsed. In Rust, the arguments of a macro are only tokens to the parser; so
+/// the `!` of each macro is replaced by a space, which makes it a call.
 pub fn parse(side: Side, path: &str, text: &str) -> (String, Tree) {
     let language = match side {
         Side::C => tree_sitter_c::LANGUAGE,
@@ -104,7 +104,7 @@ pub fn parse(side: Side, path: &str, text: &str) -> (String, Tree) {
     let mut code = text.to_string();
     loop {
         let tree = parser.parse(&code, None).expect("the parser has a language");
-        let Some(bang) = bang(tree.root_node()) else {
+        let Some(bang) = first_macro_bang(tree.root_node()) else {
             assert!(!tree.root_node().has_error(), "{path} cannot be parsed:\n{code}");
             return (code, tree);
         };
@@ -112,34 +112,34 @@ pub fn parse(side: Side, path: &str, text: &str) -> (String, Tree) {
     }
 }
 
-/// Where the first macro has its `!`.
-fn bang(node: Node) -> Option<usize> {
+/// The byte offset of the first macro's `!`.
+fn first_macro_bang(node: Node) -> Option<usize> {
     if node.kind() == "macro_invocation" {
         return Some(node.child_by_field_name("macro")?.end_byte());
     }
-    children(node).find_map(bang)
+    children(node).find_map(first_macro_bang)
 }
 
-/// The named nodes in a node.
+/// The named children of a node.
 pub fn children(node: Node) -> impl Iterator<Item = Node> {
     (0..node.named_child_count()).filter_map(move |i| node.named_child(i as u32))
 }
 
-/// The line that a node begins in.
+/// The line number of a node's first byte.
 pub fn line(node: Node) -> usize {
     node.start_position().row + 1
 }
 
-/// A node's source on one line.
+/// A node's source on one line, with single spaces.
 pub fn flat(code: &str, node: Node) -> String {
     code[node.byte_range()].split_whitespace().collect::<Vec<_>>().join(" ")
 }
 
-/// What stands between the quotes.
+/// A string literal's text between the quotes.
 pub fn literal<'a>(code: &'a str, node: Node) -> &'a str {
     code[node.byte_range()].trim_start_matches('b').trim_matches('"')
 }
 
-/// What printf and format! fill in.
+/// The placeholders of printf and format!.
 pub static DIRECTIVE: LazyLock<Regex> =
     LazyLock::new(|| Regex::new(r"%[a-z]|\{\w*\}").expect("the expression is valid"));

@@ -1,6 +1,6 @@
-//! How lines reach stderr without the server ever waiting for their reader: a file or an end opened not to block is
-//! written to; a socket is sent to with MSG_DONTWAIT; a pipe that blocks is written to with RWF_NOWAIT; of anything
-//! else it is asked first whether it has room.
+//! Writes lines to stderr so that the server never waits long for their reader. A file or a nonblocking descriptor is
+//! simply written to. A socket is sent to with MSG_DONTWAIT. A blocking pipe is written to with RWF_NOWAIT. Anything
+//! else is polled for space first.
 
 use std::io::{stderr, stdout};
 use std::net::SocketAddr;
@@ -19,117 +19,121 @@ use nix::unistd::{dup2_stderr, isatty, ttyname, write};
 
 use crate::ffi::write_nowait;
 
-/// How to write to stderr: [`LOOK_FIRST`], [`JUST_WRITE`], [`SEND`], [`ASK_NOT_TO_WAIT`].
-static WAY: AtomicU8 = AtomicU8::new(LOOK_FIRST);
+/// How to write to stderr: [`POLL_THEN_WRITE`], [`WRITE`], [`SEND_DONTWAIT`], [`WRITE_NOWAIT`].
+static METHOD: AtomicU8 = AtomicU8::new(POLL_THEN_WRITE);
 
-/// Whether there is room: to write could wait for it.
-const LOOK_FIRST: u8 = 0;
-/// A file, or what was opened not to block.
-const JUST_WRITE: u8 = 1;
-/// A socket.
-const SEND: u8 = 2;
-/// What blocks: a pipe(2) can be written to without a wait.
-const ASK_NOT_TO_WAIT: u8 = 3;
+/// Poll for space first, since write(2) could block.
+const POLL_THEN_WRITE: u8 = 0;
+/// Just write: a file, or a descriptor that was opened nonblocking.
+const WRITE: u8 = 1;
+/// Send with MSG_DONTWAIT: a socket.
+const SEND_DONTWAIT: u8 = 2;
+/// Write with RWF_NOWAIT: a blocking pipe.
+const WRITE_NOWAIT: u8 = 3;
 
-/// How long a reader of the log that has kept up so far may take to make room, in milliseconds, in each [`WINDOW`].
-const PATIENCE: u8 = 50;
-/// Whoever needs all patience time and again keeps nobody waiting longer than a tenth of the time.
+/// How many milliseconds in each [`WINDOW`] the server waits for a log reader that has kept up so far.
+const MAX_WAIT_MS: u8 = 50;
+/// A reader that always needs the whole wait delays the server by at most a tenth of the time.
 const WINDOW: Duration = Duration::from_millis(500);
-/// When the last window began, and what was waited in it.
+/// When the last window began, and how long the server has waited in it.
 static WAITED: Mutex<Option<(Instant, Duration)>> = Mutex::new(None);
 
-/// See to it that no line waits for its reader, whatever children write to the same pipe, socket or terminal in the
-/// moment between the look and the write. A pipe or a terminal is opened anew, not to block; where that was done,
-/// gives what children have instead: the pipe as it was, and the terminal to write to alone, so that none of them
-/// reads what its user types.
-pub fn never_wait() -> Option<OwnedFd> {
+/// Make sure, as far as the system allows, that no write to stderr blocks, even if children fill the same pipe, socket
+/// or terminal between the poll and the write. To do so, a pipe or a terminal is opened again, nonblocking. Returns
+/// the stderr for children if it must differ from the server's: the original pipe, or the terminal opened for writing
+/// only, so that no child can read what the user types.
+pub fn make_nonblocking() -> Option<OwnedFd> {
     let stderr = stderr();
     let kind = SFlag::from_bits_truncate(fstat(&stderr).ok()?.st_mode) & SFlag::S_IFMT;
     let children = match kind {
-        // nothing of a socket is opened anew
+        // a socket cannot be opened again
         SFlag::S_IFSOCK => {
-            WAY.store(SEND, Relaxed);
+            METHOD.store(SEND_DONTWAIT, Relaxed);
             return None;
         }
-        // a file takes everything
+        // a write to a file does not block
         SFlag::S_IFREG => None,
         SFlag::S_IFIFO => {
-            WAY.store(ASK_NOT_TO_WAIT, Relaxed);
+            METHOD.store(WRITE_NOWAIT, Relaxed);
             let shared = stderr.as_fd().try_clone_to_owned().ok()?;
-            // elsewhere than on Linux this gives the same, and nothing else is to be had; nor of another user's pipe
-            dup2_stderr(open_to_write("/proc/self/fd/2".into(), OFlag::O_NONBLOCK)?).ok()?;
+            // only Linux opens the pipe anew here, and not another user's; there is no other way to do it
+            dup2_stderr(open_for_writing("/proc/self/fd/2".into(), OFlag::O_NONBLOCK)?).ok()?;
             Some(shared)
         }
         SFlag::S_IFCHR if isatty(&stderr) == Ok(true) => {
             let terminal = ttyname(&stderr).unwrap_or_else(|_| "/proc/self/fd/2".into());
-            let Some(shared) = open_to_write(terminal.clone(), OFlag::empty()) else {
-                // another user's, as after su(1): children that had it could read it, which nobody would stop
+            let Some(shared) = open_for_writing(terminal.clone(), OFlag::empty()) else {
+                // another user's terminal, as after su(1): children could read from it, so they must not have it
                 super::failed(std::process::id(), "terminal", "children have /dev/null for stderr");
-                return open_to_write("/dev/null".into(), OFlag::empty());
+                return open_for_writing("/dev/null".into(), OFlag::empty());
             };
-            dup2_stderr(open_to_write(terminal, OFlag::O_NONBLOCK)?).ok()?;
+            dup2_stderr(open_for_writing(terminal, OFlag::O_NONBLOCK)?).ok()?;
             Some(shared)
         }
-        // /dev/null and its kin
+        // /dev/null and similar devices
         SFlag::S_IFCHR => None,
         _ => return None,
     };
-    WAY.store(JUST_WRITE, Relaxed);
+    METHOD.store(WRITE, Relaxed);
     children
 }
 
-fn open_to_write(path: PathBuf, how: OFlag) -> Option<OwnedFd> {
-    open(&path, how | OFlag::O_WRONLY | OFlag::O_NOCTTY | OFlag::O_CLOEXEC, Mode::empty()).ok()
+fn open_for_writing(path: PathBuf, flags: OFlag) -> Option<OwnedFd> {
+    open(&path, flags | OFlag::O_WRONLY | OFlag::O_NOCTTY | OFlag::O_CLOEXEC, Mode::empty()).ok()
 }
 
-/// Stderr is from now on what [`never_wait`] gave for children: a pipe, a terminal, or /dev/null in its place.
-pub fn wait_again(shared: &OwnedFd) -> Result<(), Errno> {
-    WAY.store(ASK_NOT_TO_WAIT, Relaxed);
+/// In a child, replace stderr with what [`make_nonblocking`] returned for children: a pipe, a terminal or /dev/null.
+pub fn use_shared_stderr(shared: &OwnedFd) -> Result<(), Errno> {
+    METHOD.store(WRITE_NOWAIT, Relaxed);
     dup2_stderr(shared)
 }
 
-/// Write to stderr: all, or what there is room for; EAGAIN where there is none, after a wait of some milliseconds at
-/// most, and only if its reader has kept up so far.
-pub fn put(line: &[u8], keeps_up: bool) -> Result<usize, Errno> {
-    if let Some(put) = put_at_once(line)
-        && put != Err(Errno::EAGAIN)
+/// Write a line to stderr, or as much of it as there is space for. If there is none, wait for it, at most
+/// [`MAX_WAIT_MS`] and only if the reader has kept up so far; then fail with EAGAIN.
+pub fn write_line(line: &[u8], reader_keeps_up: bool) -> Result<usize, Errno> {
+    if let Some(written) = write_without_wait(line)
+        && written != Err(Errno::EAGAIN)
     {
-        return put;
+        return written;
     }
-    if !has_room(stderr().as_fd(), keeps_up) {
+    if !wait_for_space(stderr().as_fd(), reader_keeps_up) {
         return Err(Errno::EAGAIN);
     }
-    // a child may have taken the room since
-    put_at_once(line).unwrap_or_else(|| write(stderr(), line))
+    // a child may have filled the space in the meantime
+    write_without_wait(line).unwrap_or_else(|| write(stderr(), line))
 }
 
-/// Write to stderr what there is room for, without a wait; nothing where that is not to be had.
-fn put_at_once(line: &[u8]) -> Option<Result<usize, Errno>> {
-    match WAY.load(Relaxed) {
-        JUST_WRITE => Some(write(stderr(), line)),
-        SEND => Some(send(stderr().as_raw_fd(), line, MsgFlags::MSG_DONTWAIT)),
-        ASK_NOT_TO_WAIT => write_nowait(&stderr(), line),
+/// Write to stderr as much as there is space for, without waiting; `None` if this descriptor offers no way to do that.
+fn write_without_wait(line: &[u8]) -> Option<Result<usize, Errno>> {
+    match METHOD.load(Relaxed) {
+        WRITE => Some(write(stderr(), line)),
+        SEND_DONTWAIT => Some(send(stderr().as_raw_fd(), line, MsgFlags::MSG_DONTWAIT)),
+        WRITE_NOWAIT => write_nowait(&stderr(), line),
         _ => None,
     }
 }
 
-/// Whether there is room, perhaps after a moment. A reader that has stalled has none.
-fn has_room(fd: BorrowedFd, keeps_up: bool) -> bool {
+/// Poll stderr for space. Wait for it only if the reader keeps up, and only for what is left of this window's wait.
+fn wait_for_space(fd: BorrowedFd, reader_keeps_up: bool) -> bool {
     let Ok(mut waited) = WAITED.lock() else { return false };
     let begun = Instant::now();
-    let lately = waited.filter(|(window, _)| begun - *window < WINDOW);
-    let (window, spent) = lately.unwrap_or((begun, Duration::ZERO));
-    let left =
-        if keeps_up { Duration::from_millis(PATIENCE.into()).saturating_sub(spent) } else { Duration::ZERO };
-    let room = poll(&mut [PollFd::new(fd, PollFlags::POLLOUT)], left.as_millis() as u8).is_ok_and(|n| n > 0);
+    let current_window = waited.filter(|(window, _)| begun - *window < WINDOW);
+    let (window, spent) = current_window.unwrap_or((begun, Duration::ZERO));
+    let left = if reader_keeps_up {
+        Duration::from_millis(MAX_WAIT_MS.into()).saturating_sub(spent)
+    } else {
+        Duration::ZERO
+    };
+    let has_space =
+        poll(&mut [PollFd::new(fd, PollFlags::POLLOUT)], left.as_millis() as u8).is_ok_and(|n| n > 0);
     *waited = Some((window, spent + begun.elapsed()));
-    room
+    has_space
 }
 
-/// Print on stdout where it listens. Nobody need read that, and it is no reason not to serve.
-pub fn address(address: SocketAddr) {
+/// Print the address of the listener on stdout. If nobody reads it, that does not stop the server.
+pub fn print_address(address: SocketAddr) {
     let stdout = stdout();
-    if poll(&mut [PollFd::new(stdout.as_fd(), PollFlags::POLLOUT)], PATIENCE).is_ok_and(|n| n > 0) {
+    if poll(&mut [PollFd::new(stdout.as_fd(), PollFlags::POLLOUT)], MAX_WAIT_MS).is_ok_and(|n| n > 0) {
         let _ = write(&stdout, format!("{address}\n").as_bytes());
     }
 }

@@ -1,77 +1,84 @@
-//! The child that SIGCHLD names, then those born lately, and all of them as often as that is cheap.
+//! Reaps the child that SIGCHLD names, then recently started children, and all children as often as that is cheap.
 //!
-//! To wait for one child by its number costs the same however many there are; to ask for any child costs more
-//! the more there are. SIGCHLD names the first of those that it stands for, and most clients that come and go
-//! while thousands stay are served by children born lately. Who is missed by both is found by a sweep, and
-//! sweeps are kept so far apart that they never take more than a small part of the time: the bill for ten
-//! thousand children is that of ten, and no zombie waits for longer than [`LONGEST`].
+//! To wait for one child by its process ID costs the same however many children there are; to wait for any child costs
+//! more the more there are. SIGCHLD names the first of the children that it stands for. When thousands of clients stay
+//! and others come and go, those that go are mostly served by recent children. A child that neither way finds is found
+//! by a sweep, which waits for any child until no ended child is left. Sweeps are so far apart that they take only a
+//! small part of the time, so ten thousand children cost the same as ten, and no zombie stays longer than
+//! [`MAX_SWEEP_DELAY`].
 //!
-//! (A pidfd for each child in an epoll set tells exactly who has ended, and costs nothing in the wait. But
-//! fork copies the table of descriptors: with 8,000 pidfds it took three times as long.)
+//! (A pidfd for each child in an epoll set would tell exactly which children have ended, at no cost during the wait.
+//! But fork copies the table of descriptors: with 8,000 pidfds, it took three times as long.)
 
 use std::time::{Duration, Instant};
 
 use crate::ffi::{Ended, Unforked, wait4};
 
-/// So many of those born lately are asked at most: more than are served at the same time while most are short.
-const RECENT: usize = 64;
-/// Whoever has lived for longer is likely to stay.
-const LATELY: Duration = Duration::from_secs(1);
-/// Sweeps take one part in so many of the time.
-const SHARE: u32 = 50;
-/// A walk that takes no longer is made each time.
-const CHEAP: Duration = Duration::from_micros(20);
-/// No sweep is put off for longer.
-const LONGEST: Duration = Duration::from_millis(500);
-/// Where a sweep goes on finding for longer, clients have their turn before the rest.
-const TURN: Duration = Duration::from_millis(5);
+/// How many recent children are remembered: more than are served at the same time while most connections are short.
+const MAX_RECENT: usize = 64;
+/// How long a child counts as recent: one that has lived longer is likely to stay.
+const RECENT_AGE: Duration = Duration::from_secs(1);
+/// The delay after a sweep is this many times as long as the sweep took.
+const DELAY_FACTOR: u32 = 50;
+/// If one walk through the children takes no longer than this, each reap is a sweep.
+const CHEAP_WALK: Duration = Duration::from_micros(20);
+/// The longest delay after a sweep.
+const MAX_SWEEP_DELAY: Duration = Duration::from_millis(500);
+/// A sweep that takes longer than this is interrupted, so that clients do not wait for it.
+const MAX_SWEEP_TIME: Duration = Duration::from_millis(5);
 
-/// What was born lately, and when the next sweep may be.
-pub struct Hint {
-    /// Who, and when; 0 is nobody. The next child takes the place of the oldest.
-    recent: [(i32, Instant); RECENT],
-    next: usize,
-    /// None where a walk is cheap.
-    not_before: Option<Instant>,
-    due: Option<Instant>,
+/// The recent children, and the times of the next sweep and the next check.
+pub struct HintReaper {
+    /// Process IDs and start times; ID 0 is an empty place. A new child takes the place of the oldest.
+    recent: [(i32, Instant); MAX_RECENT],
+    next_recent: usize,
+    /// Not before this time; `None` while a walk is cheap.
+    next_sweep: Option<Instant>,
+    /// When to reap again even if no signal comes.
+    next_check: Option<Instant>,
 }
 
-impl Default for Hint {
-    fn default() -> Hint {
-        Hint { recent: [(0, Instant::now()); RECENT], next: 0, not_before: None, due: None }
+impl Default for HintReaper {
+    fn default() -> HintReaper {
+        HintReaper {
+            recent: [(0, Instant::now()); MAX_RECENT],
+            next_recent: 0,
+            next_sweep: None,
+            next_check: None,
+        }
     }
 }
 
-impl Hint {
-    /// A child was born.
-    pub fn born(&mut self, pid: i32, now: Instant) {
-        self.recent[self.next] = (pid, now);
-        self.next = (self.next + 1) % RECENT;
+impl HintReaper {
+    /// Remember a new child.
+    pub fn child_started(&mut self, pid: i32, now: Instant) {
+        self.recent[self.next_recent] = (pid, now);
+        self.next_recent = (self.next_recent + 1) % MAX_RECENT;
     }
 
     /// See [`super::Reaper::reap`].
     pub fn reap(&mut self, named: Option<i32>, now: Instant, ended: &mut Unforked<Ended>) {
-        let Some(not_before) = self.not_before else { return self.sweep(ended) };
-        // 0 and less would stand for groups
+        let Some(next_sweep) = self.next_sweep else { return self.sweep(ended) };
+        // to wait4, 0 and negative numbers stand for process groups
         if let Some(child) = named.filter(|&pid| pid > 0).and_then(wait4) {
             ended.push(child);
         }
-        self.ask_recent(now, ended);
-        if not_before <= now {
+        self.reap_recent(now, ended);
+        if next_sweep <= now {
             self.sweep(ended);
         } else {
-            self.put_off_until(not_before);
+            self.schedule_sweep(next_sweep);
         }
     }
 
-    /// When to look again though no signal comes.
-    pub fn due(&self) -> Option<Instant> {
-        self.due
+    /// When to reap again even if no signal comes.
+    pub fn next_check(&self) -> Option<Instant> {
+        self.next_check
     }
 
-    fn ask_recent(&mut self, now: Instant, ended: &mut Unforked<Ended>) {
-        for (pid, born) in &mut self.recent {
-            if now.saturating_duration_since(*born) > LATELY {
+    fn reap_recent(&mut self, now: Instant, ended: &mut Unforked<Ended>) {
+        for (pid, started) in &mut self.recent {
+            if now.saturating_duration_since(*started) > RECENT_AGE {
                 *pid = 0;
             } else if *pid != 0
                 && !ended.is_full()
@@ -80,34 +87,37 @@ impl Hint {
                 ended.push(child);
             }
         }
-        self.forget(ended);
+        self.forget_reaped(ended);
     }
 
+    /// Reap any child until no ended child is left, the list is full, or the time is up.
     fn sweep(&mut self, ended: &mut Unforked<Ended>) {
         let begun = Instant::now();
-        let mut walk = begun;
+        let mut last_walk = begun;
         loop {
-            if ended.is_full() || walk - begun > TURN {
-                self.put_off_until(walk);
-                return self.forget(ended);
+            if ended.is_full() || last_walk - begun > MAX_SWEEP_TIME {
+                self.schedule_sweep(last_walk);
+                return self.forget_reaped(ended);
             }
             let Some(child) = wait4(-1) else { break };
             ended.push(child);
-            walk = Instant::now();
+            last_walk = Instant::now();
         }
-        self.forget(ended);
-        // the walk that finds nobody tells what a walk costs, and each child that was found has cost one too
-        let over = Instant::now();
-        self.not_before = (over - walk > CHEAP).then(|| over + ((over - begun) * SHARE).min(LONGEST));
-        self.due = None;
+        self.forget_reaped(ended);
+        // the last walk, which found no child, shows what one walk costs; each child found has cost a walk too, so the
+        // delay depends on the whole sweep
+        let end = Instant::now();
+        self.next_sweep =
+            (end - last_walk > CHEAP_WALK).then(|| end + ((end - begun) * DELAY_FACTOR).min(MAX_SWEEP_DELAY));
+        self.next_check = None;
     }
 
-    fn put_off_until(&mut self, then: Instant) {
-        self.not_before = Some(then);
-        self.due = Some(then);
+    fn schedule_sweep(&mut self, at: Instant) {
+        self.next_sweep = Some(at);
+        self.next_check = Some(at);
     }
 
-    fn forget(&mut self, ended: &[Ended]) {
+    fn forget_reaped(&mut self, ended: &[Ended]) {
         for (pid, _) in &mut self.recent {
             if ended.iter().any(|child| child.pid == *pid) {
                 *pid = 0;

@@ -1,4 +1,4 @@
-//! Which children have ended, found in one of two ways.
+//! Reaps the children that have ended, in one of two ways.
 
 mod hint;
 mod sweep;
@@ -6,47 +6,47 @@ mod sweep;
 use std::time::Instant;
 
 use crate::ffi::{Ended, Unforked};
-use crate::serve::reaper::hint::Hint;
-use crate::serve::reaper::sweep::Sweep;
+use crate::serve::reaper::hint::HintReaper;
+use crate::serve::reaper::sweep::SweepReaper;
 
 /// How children are reaped.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
 pub enum Kind {
-    /// The child that SIGCHLD names, those born lately, and now and then all: costs the same with ten thousand
-    /// children as with ten
+    /// Wait for the child that SIGCHLD names, for recent children, and from time to time for all: costs the same with
+    /// ten thousand children as with ten
     Hint,
-    /// waitpid(-1) until no child is left that has ended, at each SIGCHLD: costs more the more children there are
+    /// At each SIGCHLD, call waitpid(-1) until no ended child is left: costs more the more children there are
     Sigchld,
 }
 
-/// What reaps children that have ended; not boxed, so that what it writes to stands beside what its owner writes to.
+/// Reaps children that have ended. It is not boxed, so that it shares a page with the rest of the parent's state.
 #[expect(clippy::large_enum_variant, reason = "there is one, for as long as the server runs")]
 pub enum Reaper {
     /// [`Kind::Hint`]
-    Hint(Hint),
+    Hint(HintReaper),
     /// [`Kind::Sigchld`]
-    Sweep(Sweep),
+    Sweep(SweepReaper),
 }
 
 impl Reaper {
-    /// The one that is asked for.
+    /// The reaper of this kind.
     pub fn new(kind: Kind) -> Reaper {
         match kind {
-            Kind::Hint => Reaper::Hint(Hint::default()),
-            Kind::Sigchld => Reaper::Sweep(Sweep::default()),
+            Kind::Hint => Reaper::Hint(HintReaper::default()),
+            Kind::Sigchld => Reaper::Sweep(SweepReaper::default()),
         }
     }
 
-    /// A child was born.
-    pub fn born(&mut self, pid: i32, now: Instant) {
+    /// Take note of a new child.
+    pub fn child_started(&mut self, pid: i32, now: Instant) {
         match self {
-            Reaper::Hint(hint) => hint.born(pid, now),
+            Reaper::Hint(hint) => hint.child_started(pid, now),
             Reaper::Sweep(_) => {}
         }
     }
 
-    /// SIGCHLD has come, and may have named a child, or a look that was put off is due: list the children that have
-    /// ended. Where that fills the list, a look for the others is due at once.
+    /// Reap children that have ended, and list them. Called after SIGCHLD, with the child that it names, or when
+    /// [`Reaper::next_check`] is due. If the list gets full, the next check is due at once.
     pub fn reap(&mut self, named: Option<i32>, now: Instant, ended: &mut Unforked<Ended>) {
         match self {
             Reaper::Hint(hint) => hint.reap(named, now, ended),
@@ -54,11 +54,11 @@ impl Reaper {
         }
     }
 
-    /// When to look again though no signal comes.
-    pub fn due(&self) -> Option<Instant> {
+    /// When to reap again even if no signal comes.
+    pub fn next_check(&self) -> Option<Instant> {
         match self {
-            Reaper::Hint(hint) => hint.due(),
-            Reaper::Sweep(sweep) => sweep.due(),
+            Reaper::Hint(hint) => hint.next_check(),
+            Reaper::Sweep(sweep) => sweep.next_check(),
         }
     }
 }

@@ -1,16 +1,16 @@
-//! `waitpid(-1)` until nobody is left. The kernel walks the list of children each time.
+//! Reaps with `waitpid(-1)` until no ended child is left. The kernel walks the list of children at each call.
 
 use std::time::Instant;
 
 use crate::ffi::{Ended, Unforked, wait4};
 
-/// Keeps nothing of children: the kernel knows.
+/// It keeps no list of children: the kernel has one.
 #[derive(Default)]
-pub struct Sweep {
-    due: Option<Instant>,
+pub struct SweepReaper {
+    next_check: Option<Instant>,
 }
 
-impl Sweep {
+impl SweepReaper {
     /// See [`super::Reaper::reap`].
     pub fn reap(&mut self, now: Instant, ended: &mut Unforked<Ended>) {
         while !ended.is_full()
@@ -18,11 +18,11 @@ impl Sweep {
         {
             ended.push(child);
         }
-        self.due = ended.is_full().then_some(now);
+        self.next_check = ended.is_full().then_some(now);
     }
 
-    /// When to look again though no signal comes.
-    pub fn due(&self) -> Option<Instant> {
-        self.due
+    /// When to reap again even if no signal comes.
+    pub fn next_check(&self) -> Option<Instant> {
+        self.next_check
     }
 }
