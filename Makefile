@@ -144,9 +144,10 @@ FISH   = $(ROOT)/share/fish/vendor_completions.d/prise.fish
 
 .PHONY: install uninstall
 install:
+	@$(if $(BUILT),,echo building prise…)
 	$(if $(BUILT),,$(RELEASE) cargo build --quiet --release --target $(HOST))
 	install -d "$(ROOT)/bin" "$(ROOT)/share/man/man1" "$(dir $(BASH))" "$(dir $(ZSH))" "$(dir $(FISH))"
-	install -m 755 "$(or $(BUILT),target/$(HOST)/release/prise)" "$(ROOT)/bin/prise"
+	install -m 755 "$(or $(BUILT),$(or $(CARGO_TARGET_DIR),target)/$(HOST)/release/prise)" "$(ROOT)/bin/prise"
 	install -m 644 $(PAGES) "$(ROOT)/share/man/man1"
 	install -m 644 completions/prise.bash "$(BASH)"
 	install -m 644 completions/_prise "$(ZSH)"
@@ -161,6 +162,7 @@ clean:
 
 .PHONY: demo
 demo: c
+	@echo building prise…
 	@cargo build --quiet --release
 	@cargo run --quiet --release --example demo
 

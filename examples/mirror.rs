@@ -29,7 +29,7 @@ impl Column {
         Column { title, lines: lines[first..].to_vec(), keys: keys[first..].to_vec() }
     }
 
-    /// Give the step comments of a listing, which are not in English, the keys of the twin's comments before the same
+    /// Give the step comments of a listing, which are in French, the keys of the twin's comments before the same
     /// code.
     fn copy_step_keys(&mut self, twin: &Column) {
         let is_comment = |line: &String| line.trim_start().starts_with("// ");

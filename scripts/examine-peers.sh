@@ -13,8 +13,8 @@ usage: scripts/examine-peers.sh [--only CHECK,...] [SERVER...]
 Without SERVER: those that are installed of ${PEERS[*]}.
 
 environment:
-  PRISE    the examiner (default: target/release/prise)
-  HANDLER  the program for each client (default: target/release/examples/handler)
+  PRISE    the examiner (default: release/prise in CARGO_TARGET_DIR)
+  HANDLER  the program for each client (default: release/examples/handler there)
 USAGE
 }
 
@@ -196,8 +196,9 @@ main() {
     (($#)) || set -- "${PEERS[@]}"
 
     cd "$(dirname "${BASH_SOURCE[0]}")/.."
-    PRISE=$(realpath "${PRISE:-target/release/prise}")
-    HANDLER=$(realpath "${HANDLER:-target/release/examples/handler}")
+    local built=${CARGO_TARGET_DIR:-target}/release
+    PRISE=$(realpath "${PRISE:-$built/prise}")
+    HANDLER=$(realpath "${HANDLER:-$built/examples/handler}")
     [[ -x $PRISE && -x $HANDLER ]] || die "$PRISE or $HANDLER is missing: make examine-peers builds them"
     command -v jq >/dev/null || die "jq is not installed: apt-get install jq"
     STATE=$(mktemp -d)

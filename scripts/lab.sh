@@ -30,8 +30,8 @@ expected=$(awk -F '`' '/^Fails: `/ { print $2 }' "labs/$name/README.md")
 folder=${LABS:-target/labs}/$name
 
 "${MAKE:-make}" -s --no-print-directory "$folder/server"
-prise=${PRISE:-target/release/prise}
-[ -n "${PRISE:-}" ] || cargo build --quiet --release
+prise=${PRISE:-${CARGO_TARGET_DIR:-target}/release/prise}
+[ -n "${PRISE:-}" ] || { echo "building prise…" >&2; cargo build --quiet --release; }
 
 status=0
 # tee shows the report at once, and keeps it; the default backlog of 3 would make a burst of clients slow

@@ -1,13 +1,11 @@
 //! Programs that are no servers, and servers with unusual mistakes: the verdict is clear and comes in bounded time.
 
+use crate::python::findings_on;
 use crate::support::examiner::check;
 use crate::{PRISE, assert_nothing_left};
 
 #[test]
 fn a_server_that_greets_its_clients_one_after_the_other_fails_concurrent() {
-    if !crate::support::has("python3", "python3") {
-        return;
-    }
     let late = "import socket, sys, time
 s = socket.create_server(('', int(sys.argv[1])), backlog=100)
 while True:
@@ -17,8 +15,7 @@ while True:
     except OSError: pass
     c.close()
 ";
-    let only = ["--format", "tap", "--timeout", "10", "--only", "concurrent"];
-    let findings = check(&only, &["python3", "-c", late, "{port}"]);
+    let Some(findings) = findings_on("concurrent", &[], &["python3", "-c", late, "{port}"]) else { return };
     assert_eq!(findings.failed(), ["concurrent"], "{}{}", findings.stdout, findings.stderr);
 }
 

@@ -33,8 +33,8 @@ fn assert_never_asks_too_much(beginning: &[u8], next: Option<Header>) {
     }
 }
 
-/// Some next byte reduces the number of missing bytes by one. By induction, a valid header of exactly this rest exists:
-/// the beginning is not invalid, and it asks for the shortest possible rest.
+/// Some next byte reduces the number of missing bytes by one. Since this holds for each beginning in turn, there is a
+/// valid header with exactly this rest: the parser asks for the shortest rest, and the beginning is not invalid.
 fn assert_asks_for_the_shortest_rest(beginning: &[u8]) {
     let Header::Partial { at_least } = parse(beginning) else { unreachable!("the caller has checked this") };
     let mut longer = beginning.to_vec();

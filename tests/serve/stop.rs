@@ -120,8 +120,8 @@ fn a_child_that_left_its_process_group_is_killed_although_a_helper_stayed_in_it(
     assert_killed_after_leaving_its_group(reaper, helper);
 }
 
-/// Assert that a child is killed although it joins the server's process group. `before` is Perl code that the child runs
-/// first.
+/// Assert that a child is killed although it joins the server's process group. `before` is Perl code that the child
+/// runs first.
 fn assert_killed_after_leaving_its_group(reaper: Reaper, before: &str) {
     if !has("perl", "perl-base") {
         return;

@@ -37,8 +37,7 @@ use nix::unistd::Pid;
 /// How long a test waits for an expected event before it fails.
 pub const DEADLINE: Duration = Duration::from_secs(20);
 
-/// The reply of the tutorial's fork server, of the robust server and of `prise serve` without a program: "ok" and 16
-/// NULs.
+/// The reply of `server fork`, of `server robust` and of `prise serve` without a program: "ok" and 16 NULs.
 pub const REPLY: &[u8; 18] = b"ok\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0";
 
 /// The crate's folder.
@@ -159,8 +158,8 @@ pub fn skipped(why: &str) {
     let _ = writeln!(io::stderr(), "skipped: {why}");
 }
 
-/// A free TCP port, below the kernel's range of ephemeral ports. To reserve it, this process binds the UDP port of the
-/// same number until 64 more ports were given out; other tests then skip it.
+/// A free TCP port, below the kernel's range of ephemeral ports. It stays reserved until 64 more ports are given out:
+/// until then, this process binds the UDP port of the same number, and other tests skip such a port.
 pub fn free_port() -> u16 {
     static NEXT: AtomicU16 = AtomicU16::new(0);
     static RESERVED: Mutex<VecDeque<UdpSocket>> = Mutex::new(VecDeque::new());
@@ -221,8 +220,8 @@ pub struct Running {
 
 /// Start a program. If its stdout or stderr is `Stdio::piped()`, the test can read it while the program runs.
 pub fn start(command: &mut Command) -> Running {
-    // the program inherits this thread's signal mask and must start with nothing blocked; the reader threads, started
-    // after the mask is restored, block what this thread blocks
+    // the program inherits this thread's signal mask, so unblock all signals for its start; the reader threads must
+    // block what this thread blocks, so restore the mask before they start
     let blocked = SigSet::thread_get_mask().expect("a thread has a signal mask");
     SigSet::all().thread_unblock().expect("signals can be unblocked");
     unignore_signals();
