@@ -3,6 +3,7 @@
 // Twin: src/client/recv.rs. Next: resolve.c
 
 #include <arpa/inet.h>
+#include <netinet/in.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>

@@ -3,6 +3,7 @@
 // Twin: src/client/send.rs. Next: recv.c
 
 #include <arpa/inet.h>
+#include <netinet/in.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>

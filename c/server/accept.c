@@ -3,6 +3,7 @@
 // Twin: src/server/accept.rs. Next: reply.c
 
 #include <arpa/inet.h>
+#include <netinet/in.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <sys/socket.h>

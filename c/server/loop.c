@@ -3,6 +3,7 @@
 // Twin: src/server/loop.rs. Next: fork.c
 
 #include <arpa/inet.h>
+#include <netinet/in.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
