@@ -25,7 +25,7 @@ const UNPROMPTED: Duration = Duration::from_millis(300);
 /// The longest pause between two pieces that a server must bear: it may take a longer one for the end of the message.
 const LONGEST_PAUSE: Duration = Duration::from_millis(800);
 
-/// How often the pieces are sent again when this machine, busy with other work, has paused too long between them.
+/// How often the pieces are sent at most, if this machine, busy with other work, has paused too long between them.
 const ATTEMPTS: u32 = 5;
 
 const TOO_EARLY: &str = "no answer before the whole message has arrived";
@@ -154,47 +154,51 @@ pub fn pieces(experiment: &Experiment<'_>) -> Outcome {
     if message.len() < 3 {
         return not_observable("the message is shorter than three bytes: give a longer one with --send");
     }
-    for _ in 1..ATTEMPTS {
-        let (outcome, pause) = in_three_pieces(experiment, &server)?;
-        if pause < LONGEST_PAUSE || matches!(outcome, Verdict::Holds(_)) {
-            return Ok(outcome);
+    let mut attempt = 1;
+    loop {
+        let mut pause = Duration::ZERO;
+        let verdict = in_three_pieces(experiment, &server, &mut pause)?;
+        if pause < LONGEST_PAUSE || attempt == ATTEMPTS || matches!(verdict, Verdict::Holds(_)) {
+            return Ok(verdict);
         }
+        attempt += 1;
         experiment.step(format!("the pieces were {} ms apart: once more", pause.as_millis()));
     }
-    in_three_pieces(experiment, &server).map(|(outcome, _)| outcome)
 }
 
-/// What the server makes of a message in three pieces, and the longest pause between two of them.
-fn in_three_pieces(experiment: &Experiment<'_>, server: &Subject) -> Result<(Verdict, Duration), EarlyExit> {
+/// What the server makes of a message in three pieces. `pause` becomes the longest time from a piece to what followed.
+fn in_three_pieces(experiment: &Experiment<'_>, server: &Subject, pause: &mut Duration) -> Outcome {
     let message = experiment.message();
     let mut peer = dial_and_wait_for_read(experiment, server)?;
-    let mut longest_pause = Duration::ZERO;
-    let mut last_sent = Instant::now();
     let ends = [message.len().min(6) / 3, message.len().min(6) * 2 / 3, message.len()];
     let mut sent = 0;
+    let mut sent_at = None;
     let mut received = Vec::new();
     let mut early = None;
+    let mut note_pause = |since: Option<Instant>| {
+        if let Some(since) = since {
+            *pause = since.elapsed().max(*pause);
+        }
+    };
     for end in ends {
         // wait until the server has read the previous piece: otherwise one read() would return both
         server.wait_until(BEFORE_READ, || !server.has_work());
         if sent > 0 {
             let piece = peer.read_until(BETWEEN_PIECES, |_| false);
-            longest_pause = longest_pause.max(last_sent.elapsed());
+            note_pause(sent_at);
             received.extend_from_slice(&piece.bytes);
             let seen = || format!("{} after {sent} of {} bytes", piece.describe(), message.len());
             if piece.end != End::Silence {
-                return Ok((fails(TOO_EARLY, seen())?, longest_pause));
+                return fails(TOO_EARLY, seen());
             }
             if early.is_none() && experiment.is_answer(&received) {
                 early = Some(seen());
             }
         }
-        // from before the send: the machine may pause the examiner right after it
-        let before = std::mem::replace(&mut last_sent, Instant::now());
+        // the machine may pause the examiner just before or after the send: count both
+        let before = Instant::now();
         peer.send(&message[sent..end]);
-        if sent > 0 {
-            longest_pause = longest_pause.max(before.elapsed());
-        }
+        note_pause(sent_at.replace(before));
         experiment.step(format!("client: write() of {} bytes", end - sent));
         sent = end;
     }
@@ -204,22 +208,20 @@ fn in_three_pieces(experiment: &Experiment<'_>, server: &Subject) -> Result<(Ver
         peer.read_on(&mut received, UNPROMPTED, |_| false);
         // a server may answer each byte as it arrives: then the pieces together are the answer to the whole message
         let streams = received.len() > len_before && received == answer_so_far(experiment, server)?.1.bytes;
-        let outcome = if streams {
+        return if streams {
             holds(
                 "each piece was answered on arrival, and together these are the answer to the whole message",
             )
         } else {
             fails(TOO_EARLY, seen)
         };
-        return Ok((outcome?, longest_pause));
     }
     let answer = experiment.read_answer_after(server, &mut peer, received);
-    let outcome = if experiment.is_answer(&answer.bytes) {
+    if experiment.is_answer(&answer.bytes) {
         holds(format!("answered after all {sent} bytes, which were sent in three pieces"))
     } else {
         fails("an answer to a message in three pieces", answer.describe())
-    };
-    Ok((outcome?, longest_pause))
+    }
 }
 
 /// Connect a client, and wait until the server is ready to read. A server may first sleep or look up a name. That takes
