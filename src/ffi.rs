@@ -18,7 +18,7 @@ mod signals; // handlers, and the flags they set
 mod sockets; // sockaddr_in, bind, listen, accept
 
 pub use self::descriptors::{closefrom_3, inherited, ppoll, write_nowait};
-pub use self::limits::{Allowance, Resource, prlimit, setrlimit};
+pub use self::limits::{Resource, prlimit, setrlimit};
 pub use self::memory::{Unforked, malloc_trim, shared_counter};
 pub use self::names::{
     Quad, do_without_nss_modules, gethostbyname, h_errno, hstrerror, htonl, htons, inet_ntoa, ntohs,

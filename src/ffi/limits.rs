@@ -1,11 +1,13 @@
 //! Resource limits, of this process and of another one.
 
+use std::ffi::c_int;
+
 use nix::Result;
 use nix::errno::Errno;
 
-/// A resource that `serve` can limit for its children.
+/// A resource that [`setrlimit`] and [`prlimit`] limit.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Allowance {
+pub enum Resource {
     /// `RLIMIT_CPU`, seconds
     Cpu,
     /// `RLIMIT_AS`, bytes; on OpenBSD `RLIMIT_DATA`, as it has no `RLIMIT_AS`
@@ -16,15 +18,29 @@ pub enum Allowance {
     Processes,
 }
 
-impl Allowance {
+impl Resource {
     /// The name of the failed step in the log, when the limit cannot be set.
     pub fn name(self) -> &'static str {
         match self {
-            Allowance::Cpu => "setrlimit-cpu",
-            Allowance::Memory => "setrlimit-memory",
-            Allowance::Descriptors => "setrlimit-nofile",
-            Allowance::Processes => "setrlimit-nproc",
+            Resource::Cpu => "setrlimit-cpu",
+            Resource::Memory => "setrlimit-memory",
+            Resource::Descriptors => "setrlimit-nofile",
+            Resource::Processes => "setrlimit-nproc",
         }
+    }
+
+    /// Its number. The C libraries do not agree on its type, so callers convert it.
+    fn number(self) -> c_int {
+        let number = match self {
+            Resource::Cpu => libc::RLIMIT_CPU,
+            #[cfg(not(target_os = "openbsd"))]
+            Resource::Memory => libc::RLIMIT_AS,
+            #[cfg(target_os = "openbsd")]
+            Resource::Memory => libc::RLIMIT_DATA,
+            Resource::Descriptors => libc::RLIMIT_NOFILE,
+            Resource::Processes => libc::RLIMIT_NPROC,
+        };
+        number as _
     }
 }
 
@@ -35,37 +51,20 @@ impl Allowance {
 /// EPERM if the value is above the current hard limit, EINVAL.
 ///
 /// <https://pubs.opengroup.org/onlinepubs/9799919799/functions/setrlimit.html>
-pub fn setrlimit(allowance: Allowance, value: u64) -> Result<()> {
-    let resource = match allowance {
-        Allowance::Cpu => libc::RLIMIT_CPU,
-        #[cfg(not(target_os = "openbsd"))]
-        Allowance::Memory => libc::RLIMIT_AS,
-        #[cfg(target_os = "openbsd")]
-        Allowance::Memory => libc::RLIMIT_DATA,
-        Allowance::Descriptors => libc::RLIMIT_NOFILE,
-        Allowance::Processes => libc::RLIMIT_NPROC,
-    };
+pub fn setrlimit(resource: Resource, value: u64) -> Result<()> {
+    let number = resource.number() as _;
     // a value that does not fit in rlim_t means no limit
     let soft = libc::rlim_t::try_from(value).unwrap_or(libc::RLIM_INFINITY);
     let mut limit = libc::rlimit { rlim_cur: 0, rlim_max: 0 };
     // SAFETY: limit is a whole rlimit that lives until getrlimit returns.
-    Errno::result(unsafe { libc::getrlimit(resource, &raw mut limit) })?;
+    Errno::result(unsafe { libc::getrlimit(number, &raw mut limit) })?;
     limit.rlim_cur = soft;
-    limit.rlim_max = match allowance {
-        Allowance::Cpu if soft <= limit.rlim_max => limit.rlim_max.min(soft.saturating_add(1)),
+    limit.rlim_max = match resource {
+        Resource::Cpu if soft <= limit.rlim_max => limit.rlim_max.min(soft.saturating_add(1)),
         _ => soft,
     };
     // SAFETY: limit is a whole rlimit that lives until setrlimit returns.
-    Errno::result(unsafe { libc::setrlimit(resource, &raw const limit) }).map(drop)
-}
-
-/// A resource that [`prlimit`] limits.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Resource {
-    /// `RLIMIT_NOFILE`: one more than the highest descriptor.
-    Descriptors,
-    /// `RLIMIT_NPROC`: the processes of the user.
-    Processes,
+    Errno::result(unsafe { libc::setrlimit(number, &raw const limit) }).map(drop)
 }
 
 /// Set the soft limit of a resource of another process, and return the previous one:
@@ -78,17 +77,14 @@ pub enum Resource {
 pub fn prlimit(pid: i32, resource: Resource, soft: u64) -> Result<u64> {
     #[cfg(target_os = "linux")]
     {
-        let resource = match resource {
-            Resource::Descriptors => libc::RLIMIT_NOFILE,
-            Resource::Processes => libc::RLIMIT_NPROC,
-        };
+        let number = resource.number() as _;
         let mut limit = libc::rlimit { rlim_cur: 0, rlim_max: 0 };
         // SAFETY: limit is a whole rlimit that lives until prlimit returns; a null new limit means no change.
-        Errno::result(unsafe { libc::prlimit(pid, resource, std::ptr::null(), &raw mut limit) })?;
+        Errno::result(unsafe { libc::prlimit(pid, number, std::ptr::null(), &raw mut limit) })?;
         let was = limit.rlim_cur;
         limit.rlim_cur = soft;
         // SAFETY: limit is a whole rlimit that lives until prlimit returns; a null pointer skips the old limit.
-        Errno::result(unsafe { libc::prlimit(pid, resource, &raw const limit, std::ptr::null_mut()) })?;
+        Errno::result(unsafe { libc::prlimit(pid, number, &raw const limit, std::ptr::null_mut()) })?;
         Ok(was)
     }
     #[cfg(not(target_os = "linux"))]

@@ -20,7 +20,7 @@ use nix::unistd::{
 use crate::addresses::local_address;
 use crate::error::{Exit, strerror};
 use crate::ffi::{
-    _exit, Allowance, Strings, become_user, closefrom_3, default_disposition, execve, fork, no_new_privs,
+    _exit, Resource, Strings, become_user, closefrom_3, default_disposition, execve, fork, no_new_privs,
     setrlimit, term_with_parent,
 };
 use crate::serve::client::Client;
@@ -49,7 +49,7 @@ pub struct ChildSetup {
     /// Its root directory.
     pub chroot: Option<PathBuf>,
     /// Its resource limits.
-    pub rlimits: Vec<(Allowance, u64)>,
+    pub rlimits: Vec<(Resource, u64)>,
     /// The user that it runs as.
     pub identity: Option<Identity>,
     /// Whether exec must not give it more rights.
@@ -143,8 +143,8 @@ fn restrict(setup: &ChildSetup) -> Result<(), FailedStep> {
     }
 
     // resource limits; before the change of user, because the new user may lack the right to set some of them
-    for &(allowance, value) in &setup.rlimits {
-        setrlimit(allowance, value).map_err(at(allowance.name()))?;
+    for &(resource, value) in &setup.rlimits {
+        setrlimit(resource, value).map_err(at(resource.name()))?;
     }
 
     // user and groups

@@ -77,7 +77,7 @@ fn child_setup(options: &Options) -> Result<ChildSetup, Error> {
         signals_to_reset: Vec::new(), // the parent fills this in after it has set its own handlers
         stderr: None,
         chroot: options.chroot.clone(),
-        rlimits: options.allowances(),
+        rlimits: options.rlimits(),
         identity: options.user.as_deref().map(identity).transpose()?,
         no_new_privs: options.no_new_privs,
         own_session: has_terminal(),

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use clap::Args;
 
-use crate::ffi::Allowance;
+use crate::ffi::Resource;
 use crate::options::{mebibytes, number, seconds};
 use crate::serve::limits::Rate;
 use crate::serve::listener::Address;
@@ -141,12 +141,12 @@ impl Options {
     }
 
     /// The resource limits of each child, in the units of setrlimit(2).
-    pub fn allowances(&self) -> Vec<(Allowance, u64)> {
+    pub fn rlimits(&self) -> Vec<(Resource, u64)> {
         let asked = [
-            (Allowance::Cpu, self.cpu.map(|time| time.as_secs())),
-            (Allowance::Memory, self.memory),
-            (Allowance::Descriptors, self.nofile),
-            (Allowance::Processes, self.nproc),
+            (Resource::Cpu, self.cpu.map(|time| time.as_secs())),
+            (Resource::Memory, self.memory),
+            (Resource::Descriptors, self.nofile),
+            (Resource::Processes, self.nproc),
         ];
         asked.into_iter().filter_map(|(what, value)| Some((what, value?))).collect()
     }
