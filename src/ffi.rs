@@ -28,7 +28,7 @@ pub use self::processes::{
     term_with_parent, wait4,
 };
 pub use self::signals::{
-    Handler, child_noted, default_disposition, is_ignored, not_at_default, sigaction, status_asked,
-    stop_asked, stops_asked,
+    Handler, STOP_SIGNALS, child_noted, default_disposition, not_at_default, note_stop_signals, sigaction,
+    status_asked, stop_asked, stops_asked,
 };
 pub use self::sockets::{accept, accept4, bind, getsockname, listen, sockaddr_in};

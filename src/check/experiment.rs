@@ -145,8 +145,7 @@ impl<'a> Experiment<'a> {
         self.step(format!("start the server on port {port}"));
         Subject::spawn(&self.options.server, port, stdout, stderr).map_err(|error| {
             let program = self.options.server.first().map(|word| word.to_string_lossy().into_owned());
-            let errno = Errno::from_raw(error.raw_os_error().unwrap_or(libc::EIO));
-            Error::NotStarted(format!("{}: {}", program.unwrap_or_default(), strerror(errno)))
+            Error::NotStarted(format!("{}: {}", program.unwrap_or_default(), strerror(errno_of(&error))))
         })
     }
 
@@ -284,5 +283,10 @@ pub fn startup_output(options: &Options) -> Result<String, Error> {
 
 /// Convert an error of the standard library, to print it as perror does.
 pub fn io_error(what: &'static str, error: &io::Error) -> Error {
-    perror(what)(Errno::from_raw(error.raw_os_error().unwrap_or(libc::EIO)))
+    perror(what)(errno_of(error))
+}
+
+/// The errno of an error of the standard library; EIO if it has none.
+fn errno_of(error: &io::Error) -> Errno {
+    Errno::from_raw(error.raw_os_error().unwrap_or(libc::EIO))
 }

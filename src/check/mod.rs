@@ -31,7 +31,7 @@ pub use self::options::Options;
 use self::report::Report;
 use self::verdict::{EarlyExit, Verdict};
 use crate::error::{Error, Exit};
-use crate::ffi::{Handler, adopt_orphans, is_ignored, sigaction};
+use crate::ffi::{Handler, adopt_orphans, note_stop_signals, sigaction};
 use crate::stdio::{flush_stdout, say};
 use crate::subject::system;
 
@@ -40,12 +40,7 @@ use crate::subject::system;
 /// # Errors
 /// [`Error::NotStarted`] when there is no server to examine, [`Error::Stopped`] by Ctrl-C.
 pub fn main(options: &Options) -> Result<Exit, Error> {
-    for signal in [Signal::SIGINT, Signal::SIGTERM, Signal::SIGQUIT, Signal::SIGHUP] {
-        // SIGHUP stays ignored under nohup
-        if signal != Signal::SIGHUP || !is_ignored(signal) {
-            sigaction(signal, Handler::NoteStop).ok();
-        }
-    }
+    note_stop_signals().ok();
     // undo an inherited "ignore": with SIGCHLD ignored, neither this process nor the server could wait for its children
     sigaction(Signal::SIGCHLD, Handler::Default).ok();
     sigprocmask(SigmaskHow::SIG_SETMASK, Some(&SigSet::empty()), None).ok();

@@ -74,8 +74,20 @@ pub fn default_disposition(signal: c_int) {
 }
 
 /// Whether a signal is ignored.
-pub fn is_ignored(signal: Signal) -> bool {
+fn is_ignored(signal: Signal) -> bool {
     disposition(signal as c_int) == Some(libc::SIG_IGN)
+}
+
+/// The signals that ask a program to stop.
+pub const STOP_SIGNALS: [Signal; 4] = [Signal::SIGTERM, Signal::SIGINT, Signal::SIGQUIT, Signal::SIGHUP];
+
+/// Take note of [`STOP_SIGNALS`] from now on, for [`stop_asked`]. SIGHUP stays ignored under nohup.
+///
+/// # Errors
+/// None: all of them can be caught.
+pub fn note_stop_signals() -> Result<()> {
+    let noted = |signal: &Signal| *signal != Signal::SIGHUP || !is_ignored(*signal);
+    STOP_SIGNALS.into_iter().filter(noted).try_for_each(|signal| sigaction(signal, Handler::NoteStop))
 }
 
 /// The disposition of a signal: `int sigaction(int, NULL, struct sigaction *)`. `None`: there is no such signal.

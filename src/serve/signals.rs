@@ -4,16 +4,7 @@
 use nix::sys::signal::{SigSet, SigmaskHow, Signal, sigprocmask};
 
 use crate::error::{Error, system};
-use crate::ffi::{self, Handler, sigaction};
-
-const SIGNALS: [(Signal, Handler); 6] = [
-    (Signal::SIGCHLD, Handler::NoteChild),
-    (Signal::SIGUSR1, Handler::NoteStatus),
-    (Signal::SIGTERM, Handler::NoteStop),
-    (Signal::SIGINT, Handler::NoteStop),
-    (Signal::SIGQUIT, Handler::NoteStop),
-    (Signal::SIGHUP, Handler::NoteStop),
-];
+use crate::ffi::{Handler, STOP_SIGNALS, note_stop_signals, sigaction};
 
 /// How many waits and accepted clients may pass before pending signals are delivered.
 const DELIVERY_INTERVAL: usize = 8;
@@ -23,14 +14,10 @@ const DELIVERY_INTERVAL: usize = 8;
 /// # Errors
 /// [`Error::System`]
 pub fn install_handlers() -> Result<(), Error> {
-    let mut blocked = SigSet::empty();
-    for (signal, handler) in SIGNALS {
-        // SIGHUP stays ignored under nohup
-        if signal != Signal::SIGHUP || !ffi::is_ignored(signal) {
-            sigaction(signal, handler).map_err(system("sigaction"))?;
-        }
-        blocked.add(signal);
-    }
+    sigaction(Signal::SIGCHLD, Handler::NoteChild).map_err(system("sigaction"))?;
+    sigaction(Signal::SIGUSR1, Handler::NoteStatus).map_err(system("sigaction"))?;
+    note_stop_signals().map_err(system("sigaction"))?;
+    let blocked: SigSet = [Signal::SIGCHLD, Signal::SIGUSR1].into_iter().chain(STOP_SIGNALS).collect();
     sigprocmask(SigmaskHow::SIG_BLOCK, Some(&blocked), None).map_err(system("sigprocmask"))
 }
 
