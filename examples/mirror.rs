@@ -8,7 +8,7 @@ use std::fs;
 use std::process::ExitCode;
 
 use support::columns::{align, terminal_width, text};
-use support::listings::{Listings, PROGRAMS};
+use support::listings::{ALL, Listings, PROGRAMS};
 use support::root;
 use support::syntax::{Side, line_keys};
 
@@ -51,10 +51,9 @@ impl Column {
 
 fn main() -> ExitCode {
     let requested = std::env::args().nth(1).unwrap_or_default();
-    let all: Vec<&str> = PROGRAMS.into_iter().chain(["server/robust"]).collect();
     let matches = |known: &&&str| **known == requested || known.split('/').nth(1) == Some(requested.as_str());
-    let Some(program) = all.iter().find(matches) else {
-        eprintln!("PROGRAM= can be {}", all.join(", "));
+    let Some(program) = ALL.iter().find(matches) else {
+        eprintln!("PROGRAM= can be {}", ALL.join(", "));
         return ExitCode::from(2);
     };
     match columns(program) {

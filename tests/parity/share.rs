@@ -10,8 +10,13 @@ use crate::support::syntax::{Side, calls_and_texts};
 /// The lowest allowed average share of the C twins, and of the Rust.
 const LEAST: [f64; 2] = [0.9, 0.85];
 
+/// The shares of each program's listing, in the order of [`PROGRAMS`].
+pub fn of_all(listings: &Listings) -> [[f64; 2]; PROGRAMS.len()] {
+    PROGRAMS.map(|program| of(listings, program))
+}
+
 /// The shares of one listing in its C twin and in the Rust.
-pub fn of(listings: &Listings, program: &str) -> [f64; 2] {
+fn of(listings: &Listings, program: &str) -> [f64; 2] {
     let listing = calls_and_texts(Side::C, program, &listings.source(program));
     [(Side::C, "c", "c"), (Side::Rust, "src", "rs")].map(|(side, folder, extension)| {
         let path = format!("{folder}/{program}.{extension}");
@@ -24,14 +29,13 @@ pub fn of(listings: &Listings, program: &str) -> [f64; 2] {
 }
 
 /// The average shares of all programs.
-pub fn average(listings: &Listings) -> [f64; 2] {
-    let shares = PROGRAMS.map(|program| of(listings, program));
+pub fn average(shares: &[[f64; 2]]) -> [f64; 2] {
     [0, 1].map(|side| shares.iter().map(|share| share[side]).sum::<f64>() / shares.len() as f64)
 }
 
 /// Check the average shares.
 pub fn check(listings: &Listings) -> Result<(), Failed> {
-    let [c, rust] = average(listings);
+    let [c, rust] = average(&of_all(listings));
     if c >= LEAST[0] && rust >= LEAST[1] {
         return Ok(());
     }

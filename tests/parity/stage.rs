@@ -5,7 +5,7 @@ use std::io::{ErrorKind, Read, Write};
 use std::net::{Shutdown, TcpListener, TcpStream};
 use std::os::unix::process::ExitStatusExt;
 use std::process::{Command, ExitStatus, Stdio};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
@@ -299,14 +299,12 @@ impl Stage {
         // the listing never reaps
         let reaps = self.subject.edition != Edition::Listing && !self.leaves_zombies;
         let closes = !self.never_closes();
-        let end = Instant::now() + PATIENCE;
-        let mut busy = true;
-        while busy && Instant::now() < end {
+        support::holds_within(PATIENCE, || {
             let children = support::children(pid);
             let sockets = support::sockets(pid);
-            busy = children.iter().any(|child| child.state != 'Z' || reaps) || closes && sockets > 1;
-            std::thread::sleep(Duration::from_millis(5));
-        }
+            let busy = children.iter().any(|child| child.state != 'Z' || reaps) || closes && sockets > 1;
+            !busy
+        });
         // if the server has ended by itself, the outcome reports that
         if self.running().try_wait().is_none() {
             let _ = kill(Pid::from_raw(pid as i32), Signal::SIGTERM);
@@ -326,10 +324,7 @@ impl Stage {
             spins || waits || ended
         });
         // it has printed its last line; let it enter accept()
-        let end = Instant::now() + SETTLE_TIME;
-        while self.running().try_wait().is_none() && Instant::now() < end {
-            std::thread::sleep(Duration::from_millis(5));
-        }
+        support::holds_within(SETTLE_TIME, || self.running().try_wait().is_some());
         self.gather().without_repetitions()
     }
 
@@ -341,10 +336,7 @@ impl Stage {
 
     /// Wait until the program ends, and give all that was observed.
     pub fn end(mut self) -> Outcome {
-        let end = Instant::now() + PATIENCE;
-        while self.running().try_wait().is_none() && Instant::now() < end {
-            std::thread::sleep(Duration::from_millis(2));
-        }
+        support::holds_within(PATIENCE, || self.running().try_wait().is_some());
         self.gather()
     }
 

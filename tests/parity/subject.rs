@@ -5,18 +5,7 @@ use std::path::PathBuf;
 use std::process::Command;
 
 use crate::support;
-pub use crate::support::listings::{Listings, PROGRAMS};
-
-/// The tutorial's programs, and `server/robust`.
-pub const ALL: [&str; 11] = {
-    let mut all = ["server/robust"; 11];
-    let mut i = 0;
-    while i < PROGRAMS.len() {
-        all[i] = PROGRAMS[i];
-        i += 1;
-    }
-    all
-};
+pub use crate::support::listings::{ALL, Listings, PROGRAMS};
 
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Edition {

@@ -149,8 +149,9 @@ fn print_tables(comparison: &Comparison) -> ExitCode {
         let line =
             |name: &str, [c, rust]: [f64; 2]| vec![name.into(), format!("{c:.2}"), format!("{rust:.2}")];
         let mut lines = vec![["program", "C twin", "Rust"].map(String::from).to_vec()];
-        lines.extend(PROGRAMS.map(|program| line(program, share::of(listings, program))));
-        lines.push(line("on average", share::average(listings)));
+        let shares = share::of_all(listings);
+        lines.extend(PROGRAMS.into_iter().zip(shares).map(|(program, shares)| line(program, shares)));
+        lines.push(line("on average", share::average(&shares)));
         aligned(&lines);
     }
     if unexplained.is_empty() {

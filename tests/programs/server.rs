@@ -3,12 +3,11 @@
 use std::io::{Read, Write};
 use std::net::TcpStream;
 use std::process::{Command, Stdio};
-use std::time::Instant;
 
 use nix::sys::signal::Signal;
 use tempfile::TempDir;
 
-use crate::support::{self, DEADLINE, Running, connect, start_piped, wait_until};
+use crate::support::{self, DEADLINE, Running, connect, holds_within, start_piped, wait_until};
 
 pub const PRISE: &str = env!("CARGO_BIN_EXE_prise");
 
@@ -78,10 +77,7 @@ impl Drop for Server {
         if self.running.try_wait().is_none() {
             self.running.signal(Signal::SIGTERM);
         }
-        let end = Instant::now() + DEADLINE;
-        while self.running.try_wait().is_none() && Instant::now() < end {
-            std::thread::sleep(std::time::Duration::from_millis(2));
-        }
+        holds_within(DEADLINE, || self.running.try_wait().is_some());
     }
 }
 

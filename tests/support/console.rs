@@ -10,7 +10,7 @@ use nix::sys::signal::{Signal, killpg};
 use nix::unistd::Pid;
 use regex::Regex;
 
-use super::{Running, read_file, root, start};
+use super::{Running, holds_within, read_file, root, start};
 
 /// The shell prints this after each command of a session: ASCII's record separator.
 const SEPARATOR: char = '\x1e';
@@ -99,9 +99,9 @@ impl Drop for Session {
         // SIGTERM first: `prise check` then ends the server that it examines
         let group = Pid::from_raw(self.shell.pid() as i32);
         let _ = killpg(group, Signal::SIGTERM);
-        let deadline = Instant::now() + Duration::from_secs(5);
-        while self.shell.try_wait().is_none() || (killpg(group, None).is_ok() && Instant::now() < deadline) {
-            std::thread::sleep(Duration::from_millis(2));
-        }
+        // the shell may end before the other processes of its group; what is left then is killed with `shell`
+        holds_within(Duration::from_secs(5), || {
+            self.shell.try_wait().is_some() && killpg(group, None).is_err()
+        });
     }
 }

@@ -18,6 +18,17 @@ pub const PROGRAMS: [&str; 10] = [
     "client/message",
 ];
 
+/// The tutorial's programs, and `server/robust`.
+pub const ALL: [&str; 11] = {
+    let mut all = ["server/robust"; 11];
+    let mut i = 0;
+    while i < PROGRAMS.len() {
+        all[i] = PROGRAMS[i];
+        i += 1;
+    }
+    all
+};
+
 /// The compiled listings.
 pub struct Listings {
     folder: tempfile::TempDir,

@@ -61,12 +61,20 @@ pub fn source_of(folder: &str) -> String {
 
 /// Wait until a condition holds; fail after [`DEADLINE`] and name the condition.
 #[track_caller]
-pub fn wait_until(what: &str, mut holds: impl FnMut() -> bool) {
-    let end = Instant::now() + DEADLINE;
+pub fn wait_until(what: &str, holds: impl FnMut() -> bool) {
+    assert!(holds_within(DEADLINE, holds), "not within {DEADLINE:?}: {what}");
+}
+
+/// Wait until a condition holds; false if it does not within the time.
+pub fn holds_within(time: Duration, mut holds: impl FnMut() -> bool) -> bool {
+    let end = Instant::now() + time;
     while !holds() {
-        assert!(Instant::now() < end, "not within {DEADLINE:?}: {what}");
+        if Instant::now() >= end {
+            return false;
+        }
         thread::sleep(Duration::from_millis(2));
     }
+    true
 }
 
 /// Assert that an action takes less than a limit. A busy machine may delay it: the action has three attempts.

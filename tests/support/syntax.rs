@@ -14,11 +14,12 @@ pub enum Side {
 
 /// The names of a program's calls and its string literals, in source order, written the same for both languages.
 pub fn calls_and_texts(side: Side, path: &str, text: &str) -> Vec<String> {
-    numbered_calls_and_texts(side, path, text).into_iter().map(|(_, item)| item).collect()
+    let (code, tree) = parse(side, path, text);
+    numbered_calls_and_texts(&code, tree.root_node()).into_iter().map(|(_, item)| item).collect()
 }
 
 /// The same, each with its line number.
-fn numbered_calls_and_texts(side: Side, path: &str, text: &str) -> Vec<(usize, String)> {
+fn numbered_calls_and_texts(code: &str, root: Node) -> Vec<(usize, String)> {
     fn visit(code: &str, node: Node, found: &mut Vec<(usize, String)>) {
         match node.kind() {
             "call_expression" => {
@@ -33,9 +34,8 @@ fn numbered_calls_and_texts(side: Side, path: &str, text: &str) -> Vec<(usize, S
         }
         children(node).for_each(|child| visit(code, child, found));
     }
-    let (code, tree) = parse(side, path, text);
     let mut items = Vec::new();
-    visit(&code, tree.root_node(), &mut items);
+    visit(code, root, &mut items);
     items
 }
 
@@ -43,14 +43,15 @@ fn numbered_calls_and_texts(side: Side, path: &str, text: &str) -> Vec<(usize, S
 /// assigns, or its first call and its first string. A line without any of them has an empty key.
 pub fn line_keys(side: Side, path: &str, text: &str) -> Vec<String> {
     let mut keys: Vec<String> = text.lines().map(|line| key_without_calls(line.trim())).collect();
-    for (line, item) in numbered_calls_and_texts(side, path, text).into_iter().rev() {
+    let (code, tree) = parse(side, path, text);
+    for (line, item) in numbered_calls_and_texts(&code, tree.root_node()).into_iter().rev() {
         let is_call = item.ends_with("()");
         let key = &mut keys[line - 1];
         // the loop runs backwards, so the first call and the first string of the line remain
         let rest = key.split_once('"').map_or("", |(_, text)| text);
         *key = if is_call { format!("{item}\"{rest}") } else { format!("\"{item}") };
     }
-    for (line, name) in functions(side, path, text) {
+    for (line, name) in functions(&code, tree.root_node()) {
         keys[line - 1] = format!("function {name}");
     }
     keys
@@ -73,11 +74,10 @@ fn key_without_calls(line: &str) -> String {
 }
 
 /// The first lines of the functions, with their names.
-fn functions(side: Side, path: &str, text: &str) -> Vec<(usize, String)> {
-    let (code, tree) = parse(side, path, text);
-    let functions = children(tree.root_node())
+fn functions(code: &str, root: Node) -> Vec<(usize, String)> {
+    let functions = children(root)
         .filter(|node| ["function_definition", "function_item"].contains(&node.kind()))
-        .map(|node| (line(node), declared_name(&code, node)));
+        .map(|node| (line(node), declared_name(code, node)));
     functions.collect()
 }
 
